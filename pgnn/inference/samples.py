@@ -172,7 +172,8 @@ class Samples(CodedMapping):
         return iter([v.name for v in self.variables])
 
     def __contains__(self, name: object) -> bool:
-        return name in self._columns or (isinstance(name, Hashable) and name in self._reals)
+        known = name in self._columns or (isinstance(name, Hashable) and name in self._reals)
+        return known or (isinstance(name, tuple) and self._has_element(name))
 
     def __len__(self) -> int:
         return len(self.variables)

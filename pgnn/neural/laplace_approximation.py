@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from pgnn.errors import ModelError
 from pgnn.limits import POSITIVE, check_real
 
 
-class Curvature(ABC):
+class Curvature(nn.Module, ABC):
     r"""The posterior precision of the weights ``(K, F)`` of a layer: curvature of loss and prior.
 
     .. math:: P = \sum_n \Lambda_n \otimes \phi_n \phi_n^\top + \delta I
@@ -24,7 +25,8 @@ class Curvature(ABC):
     """
 
     @abstractmethod
-    def __init__(self, features: Tensor, outputs: Tensor, precision: float) -> None: ...
+    def __init__(self, features: Tensor, outputs: Tensor, precision: float) -> None:
+        super().__init__()
 
     @abstractmethod
     def covariance(self, features: Tensor) -> Tensor:
@@ -38,12 +40,16 @@ class Curvature(ABC):
 class FullCurvature(Curvature):
     """The full precision matrix, at a cost of ``(K F)^3``; see the base class."""
 
+    root: Tensor
+
     def __init__(self, features: Tensor, outputs: Tensor, precision: float) -> None:
+        super().__init__(features, outputs, precision)
         number, k = features.shape[1], outputs.shape[1]
         blocks = torch.einsum("nkl,nf,ng->kflg", outputs, features, features)
         matrix = blocks.reshape(k * number, k * number)
         self.size = (k, number)
-        self.root = torch.linalg.cholesky(matrix + precision * torch.eye(k * number).to(matrix))
+        root = torch.linalg.cholesky(matrix + precision * torch.eye(k * number).to(matrix))
+        self.register_buffer("root", root)
 
     def covariance(self, features: Tensor) -> Tensor:
         """See the base class."""
@@ -73,11 +79,18 @@ class KroneckerCurvature(Curvature):
         networks.
     """
 
+    inner: Tensor
+    outer: Tensor
+    values: Tensor
+
     def __init__(self, features: Tensor, outputs: Tensor, precision: float) -> None:
-        inner, self.inner = torch.linalg.eigh(features.T @ features)
-        outer, self.outer = torch.linalg.eigh(outputs.mean(0))
+        super().__init__(features, outputs, precision)
+        inner, inner_axes = torch.linalg.eigh(features.T @ features)
+        outer, outer_axes = torch.linalg.eigh(outputs.mean(0))
         both = outer.clamp_min(0)[:, None] * inner.clamp_min(0)
-        self.values = both + precision  # (K, F)
+        self.register_buffer("inner", inner_axes)
+        self.register_buffer("outer", outer_axes)
+        self.register_buffer("values", both + precision)  # (K, F)
 
     def covariance(self, features: Tensor) -> Tensor:
         """See the base class."""
@@ -152,19 +165,19 @@ class LaplaceApproximation(nn.Module):
         """
         with torch.no_grad():
             features = self._features(x)
-            outputs = self.last(self.body(x))
+            outputs = self.last(features)
             k = outputs.shape[-1]
             if self.scale is None:
                 probs = outputs.softmax(-1)
                 curve = torch.diag_embed(probs) - probs[:, :, None] * probs[:, None]
             else:
                 curve = (torch.eye(k) / self.scale**2).to(outputs).expand(len(x), k, k)
-            self._curvature = self.kind(features, curve, self.precision)
+            self._curvature = self.kind(self._with_one(features), curve, self.precision)
         return self
 
     def covariance(self, x: Tensor) -> Tensor:
         """Return ``(B, K, K)`` covariances of the outputs, without the noise of a child."""
-        return self.curvature.covariance(self._features(x))
+        return self.curvature.covariance(self._with_one(self._features(x)))
 
     def forward(self, x: Tensor) -> Tensor:
         r"""Return logits for a discrete child, or :class:`~pgnn.NormalHead` inputs for a real one.
@@ -172,8 +185,9 @@ class LaplaceApproximation(nn.Module):
         Logits are divided by :math:`\sqrt{1 + \pi v / 8}`, where :math:`v` is their variance. A
         real child has a mean and a standard deviation (before the softplus), including the noise.
         """
-        mean: Tensor = self.last(self.body(x))
-        spread = self.covariance(x).diagonal(dim1=-2, dim2=-1)
+        curvature, features = self.curvature, self._features(x)
+        mean: Tensor = self.last(features)
+        spread = curvature.covariance(self._with_one(features)).diagonal(dim1=-2, dim2=-1)
         if self.scale is None:
             return mean / (1 + math.pi / 8 * spread).sqrt()
         deviation = (spread + self.scale**2).sqrt()
@@ -206,12 +220,26 @@ class LaplaceApproximation(nn.Module):
         return evidence
 
     def _features(self, x: Tensor) -> Tensor:
-        """Return the features of the body, with a one appended for the bias."""
+        """Return the features of the body."""
         features: Tensor = self.body(x)
         if features.dim() != 2 or features.shape[1] != self.last.in_features:
             raise ModelError(
                 f"the body must return (B, {self.last.in_features}) for the last layer, got "
                 f"{tuple(features.shape)}"
             )
+        return features
+
+    def _with_one(self, features: Tensor) -> Tensor:
+        """Append a one for the bias, if there is one."""
         biases = len([*self.last.parameters()]) - 1
         return torch.cat([features, features.new_ones(len(features), biases)], dim=1)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        """Make room for the curvature of a module that had learned it."""
+        if self._curvature is None and any(
+            n.startswith(f"{prefix}_curvature.") for n in state_dict
+        ):
+            weight, k = self.last.weight, self.last.out_features
+            features = self._with_one(weight.new_zeros(1, self.last.in_features))
+            self._curvature = self.kind(features, weight.new_zeros(1, k, k), 1.0)
+        super()._load_from_state_dict(state_dict, prefix, *rest)

@@ -58,6 +58,10 @@ def test_real_variables_in_the_order_of_declaration() -> None:
     height = torch.tensor([1.5, 2.5, 3.5])
     place = torch.arange(6.0).reshape(3, 2)
     samples = Samples([RAIN, HEIGHT, DICE, PLACE], CODES, {"height": height, "place": place})
+    assert samples["place", 1].tolist() == [1.0, 3.0, 5.0]
+    assert ("place", 1) in samples
+    assert ("place", 2) not in samples
+    assert ["place", 1] not in samples
     assert samples["height"] is height
     assert samples["dice"].tolist() == [2, 0, 1]
     frame = samples.frame()

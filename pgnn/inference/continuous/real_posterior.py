@@ -49,9 +49,10 @@ class RealMarginal:
 
     @property
     def variance(self) -> Tensor:
-        """``(*shape)`` posterior variance."""
+        """``(*shape)`` posterior variance; ``NaN`` of fewer than two values."""
         present = (~self.draws.isnan()).sum(dim=0)
-        return (self.draws - self.mean).square().nansum(dim=0) / (present - 1)
+        squares = (self.draws - self.mean).square().nansum(dim=0)
+        return squares / (present - 1).clamp_min(0)
 
     @property
     def std(self) -> Tensor:
@@ -90,8 +91,10 @@ class RealMarginal:
     def _diagnosed(self, diagnose: Callable[[Any], Any]) -> Tensor:
         """``(*shape)`` a diagnostic of the chains; ``NaN`` if a draw has no value."""
         values = self.samples.numpy()
-        absent = np.isnan(values).any(axis=(0, 1))
-        return torch.as_tensor(np.where(absent, np.nan, diagnose(np.nan_to_num(values))))
+        absent = np.isnan(values)
+        with np.errstate(invalid="ignore"):  # infinite draws have no error
+            found = diagnose(np.where(absent, 0.0, values))
+        return torch.as_tensor(np.where(absent.any(axis=(0, 1)), np.nan, found))
 
     def __repr__(self) -> str:
         chains, n = self.samples.shape[:2]

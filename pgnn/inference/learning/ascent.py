@@ -269,14 +269,14 @@ class Ascent(Learner):
         record = FitRecord(learnable, judge, self.patience, lambda: self._watched(model))
         self.break_symmetry(model, rows, learnable, seed)
         return OptimisationProblem(
-            learnable,
-            rows,
-            objective,
-            learnable.rates("l1", self.l1),
-            learnable.rates("l2", self.l2),
-            self.tolerance,
-            record,
-            self.has_saddles(rows),
+            learnable=learnable,
+            rows=rows,
+            objective=objective,
+            l1=learnable.rates("l1", self.l1),
+            l2=learnable.rates("l2", self.l2),
+            tolerance=self.tolerance,
+            record=record,
+            has_saddles=self.has_saddles(rows),
         )
 
     def _maximize(self, problem: OptimisationProblem, seed: int | None, progress: bool) -> bool:

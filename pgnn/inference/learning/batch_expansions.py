@@ -15,7 +15,6 @@ from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.distributional import Distributional
 from pgnn.factors.conditionals.exponential_family import Statistics
 from pgnn.factors.conditionals.renamed import bare
-from pgnn.inference.learning.conditional_fit import Term
 from pgnn.inference.learning.earlier_batches import EarlierBatches
 from pgnn.inference.learning.expected_statistics import (
     ExpectedStatistics,
@@ -24,8 +23,9 @@ from pgnn.inference.learning.expected_statistics import (
     learnable,
     tied,
 )
+from pgnn.inference.learning.newton import derivatives
 from pgnn.inference.learning.optimisation_problem import LearnableParameters
-from pgnn.inference.learning.penalised_fit import derivatives
+from pgnn.inference.learning.term import Term
 
 _FLAT = 0.01
 """Mean negative log probability in nats, up to which rows say too little about parameters."""

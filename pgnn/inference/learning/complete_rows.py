@@ -15,11 +15,12 @@ from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.curved import Curved
 from pgnn.factors.conditionals.exponential_family import LEAST_COUNT, ExponentialFamily
-from pgnn.inference.learning.conditional_fit import Term, gradient_step
+from pgnn.inference.convergence import Convergence
+from pgnn.inference.learning.conditional_fit import fit_terms
 from pgnn.inference.learning.expected_statistics import configuration_weights
 from pgnn.inference.learning.given_values import contradiction
-from pgnn.inference.learning.penalised_fit import fit_penalised
 from pgnn.inference.learning.restored_on_failure import fitting
+from pgnn.inference.learning.term import Term
 from pgnn.inference.learning.training_data import read_rows
 from pgnn.inference.learning.whole_number_rows import statistics_of_whole_numbers
 
@@ -36,10 +37,12 @@ class Fitted(NamedTuple):
     Attributes:
         unobserved: Number of configurations of discrete parents without any row, for closed forms.
         log_likelihood: Log-likelihood of the rows, if it follows from their statistics.
+        verdicts: Concerns about an iterative fit; none of a closed form.
     """
 
     unobserved: int = 0
     log_likelihood: float | None = None
+    verdicts: tuple[Convergence, ...] = ()
 
 
 def fit_rows(
@@ -64,8 +67,12 @@ def fit_rows(
     Raises:
         DataError: If something was not observed, or there are no rows. After an error the model is
             unchanged.
+
+    Warns:
+        NotConverged: If an iterative fit did not converge.
     """
     unobserved: dict[Hashable, int] = {}
+    verdicts: list[Convergence] = []
     total = 0.0
     with fitting(model, learner) as history:
         rows = read_rows(model, data, weights, inputs)
@@ -74,6 +81,7 @@ def fit_rows(
             observed = {v.name: values[v.name] for v in conditional.scope}
             fitted = fit_to(conditional, observed, rows.inputs, counts, learner)
             unobserved |= {name: fitted.unobserved} if fitted.unobserved else {}
+            verdicts += fitted.verdicts
             if fitted.log_likelihood is not None:
                 total += fitted.log_likelihood
                 continue
@@ -82,7 +90,10 @@ def fit_rows(
             if found == -math.inf and given and not conditional.parents:  # as after do()
                 raise contradiction(conditional)
             total += found
-        history.update(rows.extent, log_likelihood=total, unseen=unobserved)
+        converged = all(v.converged for v in verdicts)
+        history.update(rows.extent, log_likelihood=total, converged=converged, unseen=unobserved)
+    for verdict in verdicts:
+        verdict.warn()
 
 
 def fit_to(
@@ -108,25 +119,26 @@ def fit_to(
         return Fitted()
     if conditional.inputs or not isinstance(conditional, ExponentialFamily):
         covariates = {n: inputs[n] for n in conditional.inputs if n in inputs}
-        term, prior = Term(conditional, values, covariates, weights), learner.prior_of(conditional)
-        if prior is None:
-            gradient_step([term], learner.max_iterations)
-        elif isinstance(conditional, Curved) and prior.rates("bias") == (0.0, 0.0):
+        prior, most = learner.prior_of(conditional), learner.max_iterations
+        if (
+            isinstance(conditional, Curved)
+            and prior is not None
+            and prior.rates("bias") == (0.0, 0.0)
+        ):
             with conditional.centred(values, covariates) as (near, others):
-                fit_penalised(
-                    [Term(conditional, near, others, weights)], prior, learner.max_iterations
-                )
+                found = fit_terms([Term(conditional, near, others, weights)], prior, most)
         else:
-            fit_penalised([term], prior, learner.max_iterations)
-        return Fitted()
+            found = fit_terms([Term(conditional, values, covariates, weights)], prior, most)
+        return Fitted(verdicts=(found.judge(conditional.child.name, most),))
     value: Tensor | None = None
+    verdicts: tuple[Convergence, ...] = ()
     with torch.no_grad():
         spread = configuration_weights(conditional, values, weights)
         prior = learner.prior_of(conditional)
         conditional.make_uninformative()
         if conditional.has_hidden_parts:
             conditional.prepare(values)
-            _by_passes(conditional, values, spread, weights, prior, learner.max_iterations)
+            verdicts = (_by_passes(conditional, values, spread, weights, learner),)
         else:
             statistics = statistics_of_whole_numbers(conditional, values, spread)
             if statistics is None:
@@ -136,7 +148,7 @@ def fit_to(
             value = conditional.log_likelihood(statistics, values, weights)
     each = spread.sum(dim=0)
     unobserved = int((each <= LEAST_COUNT).sum()) if each.dim() else 0
-    return Fitted(unobserved, None if value is None else float(value))
+    return Fitted(unobserved, None if value is None else float(value), verdicts)
 
 
 def log_likelihood(
@@ -157,17 +169,21 @@ def _by_passes(
     values: Mapping[Hashable, Tensor],
     spread: Tensor,
     weights: Tensor,
-    prior: Any,
-    max_iterations: int,
-) -> None:
+    learner: MaximumLikelihood,
+) -> Convergence:
     """Repeat steps that increase the likelihood until it converges."""
+    verdict, prior = Convergence("MaximumLikelihood"), learner.prior_of(conditional)
     conditional.initialize(values, 0)
     value = log_likelihood(conditional, values, {}, weights)
-    for _ in range(max_iterations):
+    for _ in range(learner.max_iterations):
         conditional.maximize(conditional.statistics(values, spread), prior)
         before, value = value, log_likelihood(conditional, values, {}, weights)
         if value - before <= _GAIN * max(1.0, abs(value)):
-            break
+            return verdict
+    name = conditional.child.name
+    return verdict.stopped(
+        learner.max_iterations, "raise max_iterations", f"before the fit of {name!r} converged"
+    )
 
 
 def _values(model: NetworkModel, rows: RowEvidence) -> dict[Hashable, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +14,7 @@ from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Prior
 from pgnn.factors.time_steps import has_lag, without_lag
+from pgnn.inference.convergence import Convergence
 from pgnn.inference.learning.complete_rows import fit_to
 from pgnn.inference.learning.expected_statistics import check_owners
 from pgnn.inference.learning.restored_on_failure import fitting
@@ -48,7 +49,11 @@ def fit_slices(
             unchanged.
         ModelError: If nothing is learnable.
         Unsupported: If conditionals share learnable parameters, or are those of segments.
+
+    Warns:
+        NotConverged: If an iterative fit did not converge.
     """
+    verdicts: list[Convergence] = []
     if not model.is_stepwise:
         raise Unsupported(
             f"MaximumLikelihood() counts steps, and {type(model).__name__} has segments of several",
@@ -67,12 +72,19 @@ def fit_slices(
             learner.prior.check({c.child.name: c for c in pieces.values()})
         for name, conditional in model.conditionals.items():
             begun = model.first(name) is conditional
-            _fit(observed, conditional, 0 if begun else 1, observed.steps, learner)
+            start = 0 if begun else 1
+            verdicts += _fit(observed, conditional, start, observed.steps, learner)
             if not begun:
-                _fit(observed, model.first(name), 0, 1, learner)
+                verdicts += _fit(observed, model.first(name), 0, 1, learner)
         with torch.no_grad():
             log_z = model.log_prob(observed, inputs=inputs).double().reshape(-1)
-        history.update(observed.extent, log_likelihood=float(observed.weighted_sum(log_z)))
+        history.update(
+            observed.extent,
+            log_likelihood=float(observed.weighted_sum(log_z)),
+            converged=all(v.converged for v in verdicts),
+        )
+    for verdict in verdicts:
+        verdict.warn()
 
 
 def fully_observed(names: Iterable[Hashable], observed: SequenceEvidence) -> bool:
@@ -100,13 +112,13 @@ def _fit(
     first: int,
     last: int,
     learner: MaximumLikelihood,
-) -> None:
-    """Fit a conditional to the steps of a span."""
+) -> Sequence[Convergence]:
+    """Fit a conditional to the steps of a span; return concerns."""
     if not any(p.requires_grad for p in conditional.parameters()):
-        return
+        return ()
     present = observed.inside[:, first:last]
     if not bool(present.any()):
-        return
+        return ()
     values = {v.name: _values(observed, v.name, first, last)[present] for v in conditional.scope}
     inputs = {
         n: observed.inputs[n][:, first:last][present]
@@ -114,7 +126,7 @@ def _fit(
         if n in observed.inputs
     }
     weights = torch.from_numpy(observed.row_weights)[:, None].expand_as(present)[present]
-    fit_to(conditional, values, inputs, weights, learner)
+    return fit_to(conditional, values, inputs, weights, learner).verdicts
 
 
 def _values(observed: SequenceEvidence, name: Hashable, first: int, last: int) -> Tensor:

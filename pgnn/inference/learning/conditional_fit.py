@@ -1,253 +1,80 @@
-"""Maximum likelihood of a conditional without a closed form, by L-BFGS."""
+"""Maximum likelihood of conditionals without a closed form, by L-BFGS and Newton's method."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-import torch
-from torch import Tensor
+from torch import nn
 
-from pgnn.errors import DataError
-from pgnn.factors.conditionals.conditional import Conditional
-from pgnn.factors.conditionals.data_start import StartsFromData
-from pgnn.factors.conditionals.renamed import bare
-from pgnn.inference.convergence import Convergence
-from pgnn.inference.learning.earlier_batches import EarlierBatches
-from pgnn.inference.learning.expected_statistics import WeightedRows
-from pgnn.inference.learning.line_search_loss import LineSearchLoss
+from pgnn.factors.conditionals.parameter_prior import ParameterPrior
+from pgnn.inference.learning.mean_ascent import Ascended, MeanProblem, ascend
+from pgnn.inference.learning.newton import newton
+from pgnn.inference.learning.term import MeanOfTerms, Term, evaluating
 
-_GRADIENT = 1e-6
-"""Largest partial derivative of the mean log-likelihood at which a fit has converged."""
-_AT_REST = 1e-3
-"""Largest partial derivative of the mean over rows at which an M-step is skipped."""
-_ITERATIONS = 20
-"""Number of L-BFGS iterations in an M-step without a closed form."""
-_ROUNDS = 10
-"""Largest number of runs of L-BFGS, each in units of the scale that the last one has found."""
-_STILL = 1e-3
-"""Largest step in these units after which there is no further run."""
+_NEAR = 1e-3
+"""Largest derivative of the mean at which Newton's method starts."""
+_GRADIENT = 1e-9
+"""Largest derivative at which L-BFGS before Newton's method stops."""
+_ROUNDED = 1e-6
+"""Largest derivative that counts as zero if rounding ends Newton's method."""
+_NEWTON = 400
+"""Largest number of parameters for Newton's method."""
 
 
-@dataclass(frozen=True, eq=False)
-class Term:
-    r"""An expected log-likelihood, :math:`\sum_n \sum_j w_{nj} \log p(x_n \mid j)`.
+def fit_terms(terms: Sequence[Term], prior: ParameterPrior | None, max_iterations: int) -> Ascended:
+    r"""Increase the weighted log-likelihood and the log prior of conditionals, in place.
 
-    Attributes:
-        conditional: The conditional, with learnable parameters.
-        values: Observed values ``(N, ...)`` by name; unobserved variables are axes of the weights.
-        inputs: Covariates ``(N, ...)``.
-        weights: ``(N, K...)`` posterior weights, with axes in the order of the unobserved
-            variables.
-        earlier: Log-likelihood of earlier batches, which is added.
-    """
+    .. math:: \sum_n w_n \log p(x_n \mid \theta) + \log p(\theta)
 
-    conditional: Conditional
-    values: Mapping[Hashable, Tensor]
-    inputs: Mapping[Hashable, Tensor]
-    weights: Tensor
-    earlier: EarlierBatches | None = None
-
-    @classmethod
-    def of(cls, conditional: Conditional, rows: WeightedRows) -> Term:
-        """Return the term of rows with posterior weights."""
-        return cls(bare(conditional), rows.values, rows.inputs, rows.weights, rows.earlier)
-
-    def start(self) -> None:
-        """Set numbers that were not given, if the conditional takes them from the data."""
-        first = self.earlier is None or self.earlier.are_none
-        if first and isinstance(self.conditional, StartsFromData):
-            self.conditional.start_from(self.values, self.weights)
-
-    def value(self) -> Tensor:
-        """Return the scalar value."""
-        table = self.conditional.log_table(dict(self.values), dict(self.inputs) or None)
-        # configurations of weight zero may be impossible
-        weights = self.weights
-        terms = torch.where(weights > 0, weights.to(table) * table, torch.zeros_like(table))
-        total = terms.sum()
-        return total if self.earlier is None else total + self.earlier.value(self.conditional)
-
-
-@contextmanager
-def evaluating(conditionals: Sequence[Conditional]) -> Iterator[None]:
-    """Put conditionals into evaluation mode, so that repeated evaluations agree."""
-    training = [c.training for c in conditionals]
-    for c in conditionals:
-        c.eval()
-    try:
-        yield
-    finally:
-        for c, was in zip(conditionals, training, strict=True):
-            c.train(was)
-
-
-def fit_conditional(term: Term, max_iterations: int) -> None:
-    """Maximise the term over the learnable parameters, in place.
-
-    Args:
-        term: The term of one conditional.
-        max_iterations: Largest number of iterations.
-
-    Raises:
-        DataError: If the rows are impossible under the initial parameters.
-
-    Warns:
-        NotConverged: If the gradient is not small after ``max_iterations`` iterations.
-
-    References:
-        Nocedal and Wright (2006), Numerical Optimization, section 7.2.
-    """
-    conditional, name = term.conditional, term.conditional.child.name
-    parameters = [p for p in conditional.parameters() if p.requires_grad]
-    total = float(term.weights.sum())
-    term.start()
-    optimizer = torch.optim.LBFGS(
-        parameters,
-        max_iter=max_iterations,
-        tolerance_grad=_GRADIENT,
-        tolerance_change=1e-12,
-        history_size=20,
-        line_search_fn="strong_wolfe",
-    )
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = -term.value() / total
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
-    with torch.enable_grad(), evaluating([conditional]):
-        if not math.isfinite(closure().item()):
-            raise DataError(
-                "some rows have probability zero under the initial parameters of the "
-                f"conditional of {name!r}",
-                "use other initial parameters (such as leak=None of a noisy-or, which is "
-                "learned) or check the data",
-            )
-        optimizer.step(closure)  # type: ignore[no-untyped-call]
-        closure()
-    worst = max(float(p.grad.abs().max()) for p in parameters if p.grad is not None and p.numel())
-    optimizer.zero_grad()
-    if not worst <= 10 * _GRADIENT:
-        Convergence("MaximumLikelihood").stopped(
-            max_iterations,
-            "raise max_iterations",
-            f"with a largest partial derivative of {worst:.2g} for {name!r}, more than "
-            f"{10 * _GRADIENT:g}",
-        ).warn()
-
-
-def gradient_step(terms: Sequence[Term], max_iterations: int = _ITERATIONS) -> bool:
-    r"""Increase a sum of terms by L-BFGS, in place.
-
-    A generalised M-step: the value is increased, not necessarily maximised, and never decreases.
+    By L-BFGS, with exact zeros under a :class:`LaplacePrior`; with a prior, then by Newton's method
+    on the non-zero parameters (for generalised linear models iteratively reweighted least squares).
 
     Args:
         terms: The terms; several if conditionals share parameters.
+        prior: On the parameters of the first one.
         max_iterations: Largest number of L-BFGS iterations.
 
     Returns:
-        Whether the value increased, or is already stationary.
+        What was reached.
 
     Raises:
         DataError: If the initial value or gradient is not finite.
 
     References:
-        Neal and Hinton (1998), A view of the EM algorithm that justifies incremental, sparse, and
-        other variants.
+        Nocedal and Wright (2006), Numerical Optimization, sections 3.3 and 7.2. McCullagh and
+        Nelder (1989), Generalized Linear Models, section 2.5.
     """
-    pieces = [t.conditional for t in terms]
-    parameters = [*dict.fromkeys(p for c in pieces for p in c.parameters() if p.requires_grad)]
-    total = sum(float(t.weights.sum()) for t in terms)
-    if not parameters or total <= 0:
-        return True
-    named = ", ".join(repr(c.child.name) for c in pieces)
+    pieces, mean = [t.conditional for t in terms], MeanOfTerms(terms)
+    if mean.total <= 0 or not any(p.requires_grad for c in pieces for p in c.parameters()):
+        return Ascended()
     for t in terms:
         t.start()
-
-    def loss() -> Tensor:
-        return -torch.stack([t.value() for t in terms]).sum() / total
-
+    name = "the conditional of " + ", ".join(repr(c.child.name) for c in pieces)
+    module = pieces[0] if len(pieces) == 1 else nn.ModuleList(pieces)
     with evaluating(pieces):
-        for _ in range(_ROUNDS if max_iterations > _ITERATIONS else 1):
-            units, before = _units(pieces), [p.detach().clone() for p in parameters]
-            increased = raised(loss, parameters, named, max_iterations, units)
-            if not (units and _moved(parameters, before, units)):
-                break
-        return increased
+        if prior is None:
+            return ascend(MeanProblem.of(module, mean, name), max_iterations)
+        return _fit_penalised(module, mean, name, prior, max_iterations)
 
 
-def raised(
-    loss: Callable[[], Tensor],
-    parameters: Sequence[Tensor],
-    what: str,
-    max_iterations: int,
-    units: Mapping[Tensor, Tensor] | None = None,
-) -> bool:
-    """Decrease a mean loss by L-BFGS, in place; it never increases.
+def _fit_penalised(
+    module: nn.Module, mean: MeanOfTerms, name: str, prior: ParameterPrior, max_iterations: int
+) -> Ascended:
+    """Fit terms with a prior; with few parameters, L-BFGS is followed by Newton's method."""
+    first = mean.terms[0].conditional
+    rates = {p: prior.rates(n) for n, p in first.named_parameters()}
+    learned = [rates.get(p, (0.0, 0.0)) for p in module.parameters() if p.requires_grad]
+    l1, l2 = ([r[k] / mean.total for r in learned] for k in (0, 1))
+    names = [v.name for v in first.scope if not v.is_discrete]
 
-    Args:
-        loss: Function that returns the scalar loss.
-        parameters: The parameters of the loss.
-        what: Name of the loss in messages.
-        max_iterations: Largest number of L-BFGS iterations.
-        units: Sizes of steps of parameters, where they are not one.
+    def finish(problem: MeanProblem, at_rest: bool) -> bool:
+        return newton(problem, _ROUNDED, names) or (at_rest and problem.tolerance == _GRADIENT)
 
-    Returns:
-        Whether the loss decreased, or is already stationary.
-
-    Raises:
-        DataError: If the initial loss or gradient is not finite.
-    """
-    before = [p.detach().clone() for p in parameters]
-    search = LineSearchLoss(loss, parameters, units or {})
-    optimizer = torch.optim.LBFGS(
-        search.variables, max_iter=max_iterations, history_size=10, line_search_fn="strong_wolfe"
-    )
-    try:
-        with torch.enable_grad():
-            first = search.begin()
-            _check_finite(what, first, parameters)
-            steepest = search.steepest
-            optimizer.step(search)  # type: ignore[no-untyped-call]
-        last = search.end()
-        with torch.no_grad():
-            if not last <= first:
-                for p, old in zip(parameters, before, strict=True):
-                    p.copy_(old)
-    finally:
-        for p in parameters:
-            p.grad = None
-    return last < first or steepest <= _AT_REST
-
-
-def _units(pieces: Sequence[Conditional]) -> dict[Tensor, Tensor]:
-    """Units of parameters that have those of the data."""
-    starting = [c for c in pieces if isinstance(c, StartsFromData)]
-    return {p: unit for c in starting for p, unit in c.units().items()}
-
-
-def _moved(
-    parameters: Sequence[Tensor], before: Sequence[Tensor], units: Mapping[Tensor, Tensor]
-) -> bool:
-    """Whether some parameter has moved by more than a small share of its unit."""
-    pairs = zip(parameters, before, strict=True)
-    steps = [(p.detach() - old).abs() / units.get(p, torch.ones_like(p)) for p, old in pairs]
-    return any(float(x.max()) > _STILL for x in steps if x.numel())
-
-
-def _check_finite(what: str, value: float, parameters: Sequence[Tensor]) -> None:
-    """Check that the gradient is finite at the start of a step."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    if math.isfinite(value) and all(bool(g.isfinite().all()) for g in gradients):
-        return
-    kind = "log-likelihood" if not math.isfinite(value) else "gradient"
-    raise DataError(
-        f"the observations of {what} have no finite {kind} under the parameters: a value is on "
-        "the boundary of the support (such as 0 for a Gamma distribution), or a given parameter "
-        "is infinite",
-        "check the data, or use other initial parameters",
-    )
+    result = Ascended()
+    few = sum(p.numel() for p in module.parameters()) <= _NEWTON
+    for tolerance in (_GRADIENT,) if any(l1) else (_NEAR, _GRADIENT):
+        problem = MeanProblem.of(module, mean, name, tolerance if few else None, (l1, l2))
+        result = ascend(problem, max_iterations, finish if few else None)
+        if result.converged:
+            break
+    return result

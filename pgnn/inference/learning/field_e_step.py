@@ -19,10 +19,10 @@ from pgnn.inference.engine import Engine
 from pgnn.inference.exact.evaluated_model import EvaluatedModel
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.factor_graph import FactorGraph
-from pgnn.inference.learning.conditional_fit import raised
 from pgnn.inference.learning.e_step import EStep, completed_exactly
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics
 from pgnn.inference.learning.likelihood_objective import dotted, linear
+from pgnn.inference.learning.mean_ascent import MeanProblem, ascend
 from pgnn.inference.learning.optimisation_problem import LearnableParameters
 from pgnn.inference.learning.table_e_step import TableEStep, spread_along
 from pgnn.inference.learning.training_data import check_possible, read_rows
@@ -108,11 +108,11 @@ class FieldEStep(EStep[RowEvidence]):
         *counts, weight = expected.sums[_ALL]
         shares = [c / weight for c in counts]
 
-        def loss() -> Tensor:
-            return self._log_normalizer().double() - dotted(self.model.factor_groups(), shares)
+        def mean() -> Tensor:
+            return dotted(self.model.factor_groups(), shares) - self._log_normalizer().double()
 
-        improved = raised(loss, self.parameters, "the field", _STEPS)
-        return [] if improved else [_ALL]
+        problem = MeanProblem.of(self.model, mean, "the field")
+        return [] if ascend(problem, _STEPS).moved else [_ALL]
 
     def log_partition(self, observed: RowEvidence) -> Tensor:
         """Return ``(B,)`` log probabilities of the observations."""

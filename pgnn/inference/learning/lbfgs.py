@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pgnn.errors import DataError, PgnnError
-from pgnn.inference.learning.optimisation_problem import OptimisationProblem
+from pgnn.inference.learning.optimisation_problem import PenalizedMean
 from pgnn.inference.loop import progress_bar
 
 Floats = NDArray[np.float64]
@@ -23,6 +22,8 @@ _CURVATURE_STEPS = 12
 """Number of Hessian-vector products in the search for the largest curvature."""
 _GAIN = 1e-9
 """Largest relative gain that is treated as zero."""
+_KINKS = 20
+"""Largest number of parameters that are tried one by one."""
 _CORRECTIONS, _FEWER_CORRECTIONS, _MANY = 20, 10, 100_000
 """Pairs of steps and differences of gradients that are kept; fewer of this many parameters, where
 they are most of the memory and take as long as they save."""
@@ -41,7 +42,7 @@ class PenalizedObjective:
         problem: The optimisation problem.
     """
 
-    def __init__(self, problem: OptimisationProblem) -> None:
+    def __init__(self, problem: PenalizedMean) -> None:
         self.learnable, self.mean = problem.learnable, problem.whole
         self.units = self.learnable.units()
         self.l1 = self.learnable.spread(problem.l1) * self.units
@@ -53,7 +54,7 @@ class PenalizedObjective:
         self._worst = self.total
 
     def renew_units(self) -> bool:
-        """Measure parameters in the units of the present point; return whether these are new."""
+        """Measure parameters in units of the present point; return whether one changed fourfold."""
         if not np.isfinite(self.theta).all():
             return False
         old, self.units = self.units, self.learnable.units()
@@ -100,6 +101,11 @@ class PenalizedObjective:
         if self.problem.tolerance is not None:
             return self.problem.tolerance
         return max(1e-6, 4.0 * float(np.sqrt(self.learnable.precision * abs(self.total))))
+
+    @property
+    def least_gain(self) -> float:
+        """Smallest gain that is not treated as zero."""
+        return max(_GAIN, 10.0 * self.learnable.precision) * max(1.0, abs(self.total))
 
     def point(self) -> Floats:
         """Return the initial point of L-BFGS-B."""
@@ -178,7 +184,7 @@ class PenalizedObjective:
             self.learnable.clear()
 
 
-def run_lbfgs(problem: OptimisationProblem, max_iterations: int, progress: bool) -> bool:
+def run_lbfgs(problem: PenalizedMean, max_iterations: int, progress: bool) -> bool:
     """Maximise; return whether the gradient is within the tolerance, at no saddle point.
 
     Args:
@@ -196,7 +202,7 @@ def run_lbfgs(problem: OptimisationProblem, max_iterations: int, progress: bool)
         regularization, section 3.2.
     """
     target, record = PenalizedObjective(problem), problem.record
-    _check_start(target)
+    problem.check_start(target.value, target.gradient)
     tolerance = target.tolerance
     record.note(target.figures)
     with progress_bar(max_iterations, "L-BFGS", progress) as bar:
@@ -253,15 +259,42 @@ def _ascend(target: PenalizedObjective, tolerance: float, max_iterations: int, b
 
 
 def nothing_to_gain(target: PenalizedObjective) -> bool:
-    r"""Whether no ascent step would change the value, judged by gradient and curvature.
+    r"""Whether no ascent step would change the value, judged by gradient and curvature, or kinks.
 
     The best step along a gradient :math:`g` gains :math:`|g|^2 / 2 c`, where :math:`c` is minus the
     curvature. For badly scaled parameters, or in single precision, the gradient does not fall below
-    the tolerance although a line search finds no improvement.
+    the tolerance although a line search finds no improvement. At a kink, such as the median under
+    a Laplace distribution, it never does; steps along either side of it are no gain.
 
     Args:
         target: The objective where a line search failed; it is not moved.
     """
+    return _is_flat(target) or _is_at_kinks(target)
+
+
+def _is_at_kinks(target: PenalizedObjective) -> bool:
+    """Whether each parameter with a derivative that is not zero is at a kink of the value.
+
+    A step that would gain the least relevant amount, if the slope were constant, does not.
+    """
+    theta, total, gradient = target.theta.copy(), target.total, target.penalised_gradient
+    steep = np.flatnonzero(~(np.abs(gradient) <= target.tolerance))
+    if len(steep) > _KINKS:
+        return False
+    for k in steep.tolist():
+        moved = theta.copy()
+        moved[k] += target.least_gain / gradient[k]
+        target.set(moved)
+        gain = target.total - total
+        if not (np.isfinite(gain) and gain < 0.5 * target.least_gain):
+            target.set(theta)
+            return False
+    target.set(theta)
+    return True
+
+
+def _is_flat(target: PenalizedObjective) -> bool:
+    """Whether the best step along the gradient gains too little, by the curvature."""
     theta, gradient = target.theta.copy(), target.penalised_gradient
     length = float(np.linalg.norm(gradient))
     if not np.isfinite(length) or length == 0.0:
@@ -273,8 +306,7 @@ def nothing_to_gain(target: PenalizedObjective) -> bool:
     target.set(theta)
     if not (np.isfinite(curvature) and curvature > 0.0):
         return False
-    least = max(_GAIN, 10.0 * target.learnable.precision) * max(1.0, abs(target.total))
-    return length**2 / (2.0 * curvature) <= least
+    return length**2 / (2.0 * curvature) <= target.least_gain
 
 
 def leave_saddle(target: PenalizedObjective) -> bool:
@@ -330,25 +362,6 @@ def _largest_curvature(target: PenalizedObjective) -> tuple[float, Floats]:
     direction: Floats = np.array(basis).T @ vectors[:, -1]
     stands_out = values[-1] > 1e-3 * np.abs(values).max() and values[-1] > 1e-6
     return (float(values[-1]) if stands_out else 0.0), direction
-
-
-def _check_start(target: PenalizedObjective) -> None:
-    if not np.isfinite(target.value):
-        target.problem.check_declared_zeros()
-        raise DataError(
-            f"the rows have the value {target.value} under the initial parameters: "
-            f"{target.problem.which_are_impossible()} (a density or an entry of a table is zero "
-            "there), or so large that the value overflows, or parameters are NaN"
-        )
-    if not np.isfinite(target.gradient).all():
-        bad = int(np.flatnonzero(~np.isfinite(target.gradient))[0])
-        name = target.learnable.name_of(bad)
-        raise PgnnError(
-            f"the derivative with respect to {name!r} is not finite at the initial parameters, "
-            "although the value is: an observation is at the edge of the support (such as 0 of a "
-            "Gamma distribution)",
-            "check the data, or use other initial parameters",
-        )
 
 
 def _settle_zeros(target: PenalizedObjective) -> None:

@@ -10,11 +10,13 @@ from pgnn.factors.conditionals.causal_independence import CausalIndependence
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily, Statistics, check_sums
 from pgnn.factors.conditionals.parameter_prior import ParameterPrior
 from pgnn.factors.conditionals.renamed import bare
-from pgnn.inference.learning.conditional_fit import Term, gradient_step
+from pgnn.inference.learning.conditional_fit import fit_terms
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Pieces, tied
-from pgnn.inference.learning.penalised_fit import fit_penalised
+from pgnn.inference.learning.term import Term
 
-_ITERATIONS = 50
+_ITERATIONS = 20
+"""Number of L-BFGS iterations of conditionals without a closed form."""
+_WITH_PRIOR = 50
 """Number of L-BFGS iterations with a prior on parameters."""
 _OF_A_BATCH = 500
 """Number of L-BFGS iterations in a batch, which is learned from once."""
@@ -48,15 +50,12 @@ def maximize(
             elif isinstance(conditional, CausalIndependence):
                 conditional.maximize_effects(*sums)
         terms = [Term.of(pieces[n], expected.rows[n]) for n in names if n in expected.rows]
-        prior, most = priors.get(names[0]), {}
+        prior = priors.get(names[0])
+        prior = prior if isinstance(prior, ParameterPrior) else None
+        most = _ITERATIONS if prior is None else _WITH_PRIOR
         if any(t.earlier is not None for t in terms):
-            most = {"max_iterations": _OF_A_BATCH}
-        moved = not terms or (
-            fit_penalised(terms, prior, **({"max_iterations": _ITERATIONS} | most))
-            if isinstance(prior, ParameterPrior)
-            else gradient_step(terms, **most)
-        )
-        stuck += [] if moved else names
+            most = _OF_A_BATCH
+        stuck += [] if not terms or fit_terms(terms, prior, most).moved else names
     return stuck
 
 

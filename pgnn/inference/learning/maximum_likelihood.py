@@ -19,18 +19,18 @@ from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.factors.conditionals.parameter_prior import ParameterPrior
 from pgnn.factors.conditionals.tabular import Prior, Tabular
+from pgnn.inference.convergence import Convergence
 from pgnn.inference.history import RUNNING
 from pgnn.inference.learner import Learner
 from pgnn.inference.learning.closed_form import fit_closed_form
 from pgnn.inference.learning.complete_rows import fit_rows
 from pgnn.inference.learning.complete_sequences import fit_slices
-from pgnn.inference.learning.conditional_fit import fit_conditional
+from pgnn.inference.learning.conditional_fit import fit_terms
 from pgnn.inference.learning.e_steps import e_step_of
 from pgnn.inference.learning.expected_statistics import Pieces, check_owners
 from pgnn.inference.learning.given_values import contradiction
 from pgnn.inference.learning.m_step import accepting
 from pgnn.inference.learning.partitioned_e_step import fit_partitions
-from pgnn.inference.learning.penalised_fit import fit_penalised
 from pgnn.inference.learning.priors import K2, BDeu, Dirichlet, Laplace
 from pgnn.inference.learning.restored_on_failure import fitting
 from pgnn.inference.learning.running_statistics import learn_from_batch
@@ -128,6 +128,9 @@ class MaximumLikelihood(Learner):
             ModelError: If nothing is learnable, or the prior does not fit the tables.
             Unsupported: If the model is not directed, or conditionals share learnable parameters.
 
+        Warns:
+            NotConverged: If an iterative fit of a conditional did not converge.
+
         Cost:
             One increment per row and table. An iterable needs the memory of one batch; models with
             learnable conditionals of real variables, arrays or inputs do not support iterables.
@@ -151,11 +154,17 @@ class MaximumLikelihood(Learner):
             return
         with fitting(model, self) as history:
             statistics = _counted(model, parts, data, weights, progress)
-            total = self._fit_others(parts, statistics) + self._fit_tables(parts, statistics)
-            entries = {"rows": statistics.num_rows, "weight": statistics.weight}
+            verdicts = self._fit_others(parts, statistics)
+            others = sum(statistics.log_likelihood(name) for name in parts.others)
             history.update(
-                entries, log_likelihood=total, **self._history_entries(parts, statistics)
+                rows=statistics.num_rows,
+                weight=statistics.weight,
+                log_likelihood=others + self._fit_tables(parts, statistics),
+                converged=all(v.converged for v in verdicts),
+                **self._history_entries(parts, statistics),
             )
+        for verdict in verdicts:
+            verdict.warn()
 
     def partial_fit(
         self,
@@ -242,20 +251,14 @@ class MaximumLikelihood(Learner):
             total += _log_likelihood(counts[name], table)
         return total
 
-    def _fit_others(self, parts: _Parts, statistics: Statistics) -> float:
-        """Fit the other learnable conditionals, in place; return their log-likelihood."""
-        total = 0.0
-        for name, conditional in parts.others.items():
-            term = statistics.term(name)
-            if name in parts.learned:
-                prior = self.prior_of(conditional)
-                if prior is None:
-                    fit_conditional(term, self.max_iterations)
-                else:
-                    fit_penalised([term], prior, self.max_iterations)
-            with torch.no_grad():
-                total += float(term.value())
-        return total
+    def _fit_others(self, parts: _Parts, statistics: Statistics) -> list[Convergence]:
+        """Fit the other learnable conditionals, in place; return concerns."""
+        learned = {n: c for n, c in parts.others.items() if n in parts.learned}
+        fits = {
+            n: fit_terms([statistics.term(n)], self.prior_of(c), self.max_iterations)
+            for n, c in learned.items()
+        }
+        return [fit.judge(n, self.max_iterations) for n, fit in fits.items()]
 
     def _check_prior(
         self, tables: Mapping[Hashable, Tabular], learned: Mapping[Hashable, Conditional]

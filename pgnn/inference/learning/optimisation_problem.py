@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pgnn.abilities import FactorModel
-from pgnn.errors import DataError, ModelError, closest
+from pgnn.errors import DataError, ModelError, PgnnError, closest
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.conditionals.data_start import StartsFromData
 from pgnn.inference.learning.batched_rows import BatchedRows
 from pgnn.inference.learning.needed_zeros import needed_zero
 
+Floats = NDArray[np.float64]
 Mean = Callable[[], Tensor]
 
 
@@ -51,14 +52,12 @@ class DrawingObjective(ABC):
         """Continue from a state of random numbers."""
 
 
-@dataclass(frozen=True, eq=False)
-class OptimisationProblem:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PenalizedMean(ABC):
     r"""Maximise :math:`f(\theta) - \sum_k (l_{1k} |\theta_k| + \tfrac12 l_{2k} \theta_k^2)`.
 
     Attributes:
         learnable: The parameters.
-        rows: The rows over which :math:`f` is a mean.
-        objective: The objective :math:`f`.
         l1: Strengths of the L1 penalty, for each parameter.
         l2: Strengths of the L2 penalty, for each parameter.
         tolerance: Largest absolute partial derivative that counts as zero; the method's default if
@@ -69,13 +68,41 @@ class OptimisationProblem:
     """
 
     learnable: LearnableParameters
-    rows: RowEvidence | SequenceEvidence | BatchedRows
-    objective: MeanObjective
     l1: list[float]
     l2: list[float]
     tolerance: float | None
     record: FitRecord
     has_saddles: bool = False
+
+    @property
+    @abstractmethod
+    def whole(self) -> Mean:
+        """A function that returns the mean :math:`f`."""
+
+    def figures(self, value: float, penalty: float, gradient_norm: float) -> dict[str, float]:
+        """The figures of an iteration: the penalised mean, and its largest partial derivative."""
+        return {"objective": value - penalty, "gradient_norm": gradient_norm}
+
+    @abstractmethod
+    def check_start(self, value: float, gradient: Floats) -> None:
+        """Check that the mean and its gradient are finite at the initial parameters.
+
+        Raises:
+            PgnnError: If one is not.
+        """
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class OptimisationProblem(PenalizedMean):
+    """Maximise a penalised mean over rows.
+
+    Attributes:
+        rows: The rows over which :math:`f` is a mean.
+        objective: The objective :math:`f`.
+    """
+
+    rows: RowEvidence | SequenceEvidence | BatchedRows
+    objective: MeanObjective
 
     @cached_property
     def whole(self) -> Mean:
@@ -107,6 +134,24 @@ class OptimisationProblem:
         if zero is not None:
             raise DataError(f"some rows have probability zero: {zero.reason}", zero.advice)
 
+    def check_start(self, value: float, gradient: Floats) -> None:
+        """Check the initial parameters, see :meth:`PenalizedMean.check_start`."""
+        if not np.isfinite(value):
+            self.check_declared_zeros()
+            raise DataError(
+                f"the rows have the value {value} under the initial parameters: "
+                f"{self.which_are_impossible()} (a density or an entry of a table is zero there), "
+                "or so large that the value overflows, or parameters are NaN"
+            )
+        if not np.isfinite(gradient).all():
+            name = self.learnable.name_of(int(np.flatnonzero(~np.isfinite(gradient))[0]))
+            raise PgnnError(
+                f"the derivative with respect to {name!r} is not finite at the initial parameters, "
+                "although the value is: an observation is at the edge of the support (such as 0 of "
+                "a Gamma distribution)",
+                "check the data, or use other initial parameters",
+            )
+
     def _is_finite(self, rows: NDArray[np.int64]) -> bool:
         """Whether some rows have a finite mean."""
         with torch.no_grad():
@@ -114,17 +159,14 @@ class OptimisationProblem:
         return math.isfinite(float(value))
 
     def figures(self, value: float, penalty: float, gradient_norm: float) -> dict[str, float]:
-        """The figures of an iteration: mean over rows, penalties, largest partial derivative."""
-        figures = {"gradient_norm": gradient_norm}
+        """The figures of an iteration, with the mean over rows if it is meaningful."""
         name = self.objective.figure
-        return (
-            figures
-            if name is None
-            else {"objective": value - penalty, f"mean_{name}": value, **figures}
-        )
+        if name is None:
+            return {"gradient_norm": gradient_norm}
+        figures = super().figures(value, penalty, gradient_norm)
+        return {"objective": figures["objective"], f"mean_{name}": value, **figures}
 
 
-Floats = NDArray[np.float64]
 Penalty = float | Mapping[Hashable, float]
 
 

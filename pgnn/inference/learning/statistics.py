@@ -15,7 +15,7 @@ from pgnn.evidence.coded_columns import CodedColumns
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.variable import Variable
-from pgnn.inference.learning.conditional_fit import Term
+from pgnn.inference.learning.term import Term
 from pgnn.inference.learning.training_data import check_weights
 from pgnn.inference.lookup_tables import LookupTables
 
@@ -66,6 +66,11 @@ class Statistics:
         device = next((p.device for p in conditional.parameters()), columns.device)
         values = {v.name: x.to(device) for v, x in zip(conditional.scope, columns, strict=True)}
         return Term(conditional, values, {}, torch.from_numpy(counts[counts > 0]).to(device))
+
+    def log_likelihood(self, name: Hashable) -> float:
+        """Return the log-likelihood of all rows under another conditional."""
+        with torch.no_grad():
+            return float(self.term(name).value())
 
     def add(self, table: CodedColumns, weights: Any = None) -> None:
         """Count the rows of a table.

@@ -188,7 +188,9 @@ class WeightedPosterior(WithReals):
         weights = weights if self.batched else weights[:, 0]
         none = torch.zeros(*weights.shape, 0, dtype=torch.int64)
         variables = [*self.reals.values()]
-        return Samples(variables, none, draws, batched=self.batched, log_weights=weights)
+        return Samples(
+            variables, none, draws, batched=self.batched, index=self.index, log_weights=weights
+        )
 
     def _statistics(self, name: Hashable, row: int) -> Sequence[Tensor]:
         weights, families = self._weights_of(name)

@@ -538,7 +538,7 @@ def test_an_infinite_gradient_is_no_convergence() -> None:
             return torch.distributions.Normal(self.power.sqrt().expand(parents["state"].shape), 1.0)
 
     model = HiddenMarkovModel(2, {"x": Root()})
-    with pytest.raises(DataError, match="'x' have no finite gradient"):
+    with pytest.raises(DataError, match="'x' has no finite gradient"):
         model.fit({"x": [1.0, 0.0, 2.0, 0.5]}, progress=False)
     assert float(power.detach()) == 0.0
 

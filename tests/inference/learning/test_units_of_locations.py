@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,7 @@ from torch import distributions as dist
 import pgnn
 from pgnn import EM, BayesianNetwork, Distributional, Gradient, Variable
 from pgnn.errors import DataError
-from pgnn.inference.learning.conditional_fit import raised
-from pgnn.inference.learning.line_search_loss import LineSearchLoss
+from pgnn.inference.learning.mean_ascent import MeanProblem, ascend
 
 UNITS = (1e-6, 1e-4, 1.0, 1e4, 1e6)
 KINDS: dict[str, tuple[type, Any]] = {
@@ -95,49 +93,39 @@ def test_penalties_have_the_same_meaning_in_any_units(unit: float) -> None:
     assert fitted(1.0, 0.1) < fitted(1.0, 0.0) - 0.05
 
 
-def bounded() -> tuple[nn.Parameter, Callable[[], Tensor], list[int]]:
-    """A parameter with a loss that raises an error for negative numbers."""
-    p, refused = nn.Parameter(torch.tensor(5.0).double()), [0]
+class Bounded(nn.Module):
+    """A parameter with a mean that raises an error for negative numbers."""
 
-    def evaluate() -> Tensor:
+    def __init__(self, start: float = 5.0, unit: float = 1.0) -> None:
+        super().__init__()
+        self.p, self.unit, self.refused = nn.Parameter(torch.tensor(start).double()), unit, 0
+
+    def mean(self) -> Tensor:
+        p = self.p * self.unit
         if p.item() <= 0.0:
-            refused[0] += 1
+            self.refused += 1
             raise ValueError("Expected parameter scale to be positive")
-        return p - 0.1 * p.log()
-
-    return p, evaluate, refused
+        return 0.1 * p.log() - p
 
 
-@pytest.mark.parametrize("scaled", [False, True])
-def test_invalid_steps_are_made_shorter(scaled: bool) -> None:
-    p, loss, refused = bounded()
-    units = {p: torch.tensor(20.0).double()} if scaled else {}
-    assert raised(loss, [p], "the loss", 50, units)
-    assert refused[0] > 0
-    assert p.item() == pytest.approx(0.1, abs=1e-3)
-    assert p.grad is None
+@pytest.mark.parametrize("unit", [1.0, 20.0])
+def test_invalid_steps_are_made_shorter(unit: float) -> None:
+    model = Bounded(5.0 / unit, unit)
+    found = ascend(MeanProblem.of(model, model.mean, "the scale"), 50)
+    assert found.moved
+    assert found.converged
+    assert model.refused > 0
+    assert model.p.item() * unit == pytest.approx(0.1, abs=1e-3)
+    assert model.p.grad is None
 
 
 def test_the_first_evaluation_may_not_be_invalid() -> None:
-    p, loss, _ = bounded()
-    p.data.fill_(-1.0)
+    model = Bounded(-1.0)
     with pytest.raises(ValueError, match="scale to be positive"):
-        raised(loss, [p], "the loss", 50)
-    with pytest.raises(DataError, match="no finite log-likelihood"):
-        raised(lambda: p.log(), [p], "the loss", 50)
-    assert p.item() == -1.0
-
-
-def test_steps_in_units_are_those_of_the_parameters() -> None:
-    p = nn.Parameter(torch.tensor([3.0, 4.0]).double())
-    search = LineSearchLoss(lambda: p.square().sum(), [p], {p: torch.tensor([10.0, 0.1]).double()})
-    assert search.begin() == 25.0
-    (z,) = search.variables
-    assert z.grad is not None
-    torch.testing.assert_close(z.grad, torch.tensor([60.0, 0.8]).double())
-    with torch.no_grad():
-        z.copy_(torch.tensor([-0.3, 5.0]))
-    assert search().item() == pytest.approx(4.5**2)
+        ascend(MeanProblem.of(model, model.mean, "the scale"), 50)
+    with pytest.raises(DataError, match="probability zero under the initial parameters of the sca"):
+        ascend(MeanProblem.of(model, lambda: model.p.log(), "the scale"), 50)
+    assert model.p.item() == -1.0
 
 
 def test_an_invalid_step_of_gradients_is_rejected() -> None:
