@@ -283,3 +283,17 @@ def test_values_whose_squares_overflow(kind: Any) -> None:
     table = pd.DataFrame({"x": [1e300, 2e300, 3e300, -1e300], "y": [0, 1, 0, 1]})
     with pytest.raises(DataError, match=r"values of 'x'.* are so large that sums"):
         kind("y", "x").fit(table, progress=False)
+
+
+@pytest.mark.parametrize(("of_x", "of_y"), [(1e80, 1e80), (1e-100, 1e-100), (1e-30, 1e100)])
+def test_bayesian_regression_is_the_same_in_all_units(of_x: float, of_y: float) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(100, 2)) + [3.0, -1.0]
+    y = x @ [1.0, 2.0] + rng.normal(size=100)
+    one = pgnn.BayesianRegression("y").fit({"x": x, "y": y}, progress=False)
+    other = pgnn.BayesianRegression("y").fit({"x": of_x * x, "y": of_y * y}, progress=False)
+    expected, answer = one.query("y", {"x": x})["y"], other.query("y", {"x": of_x * x})["y"]
+    np.testing.assert_allclose(answer.mean / of_y, expected.mean, rtol=1e-9)
+    np.testing.assert_allclose(answer.std / of_y, expected.std, rtol=1e-9)
+    shift = 99 * np.log(of_y)  # the bias has a flat prior
+    assert other.log_evidence == pytest.approx(one.log_evidence - shift, abs=1e-6)

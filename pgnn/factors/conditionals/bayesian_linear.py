@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ _ROUNDS = 100_000
 """Most rounds of the fixed point of the evidence."""
 _AT_REST = 1e-13
 """Relative move of a round that is none."""
+
+Sums = tuple[np.ndarray, np.ndarray, float]
 
 
 class BayesianLinear(LinearGaussian):
@@ -141,9 +144,15 @@ class BayesianLinear(LinearGaussian):
         scale = self._given_scale
         noise = None if self.scale.requires_grad else float(self.covariance.detach())
         self._check_told(float(count), [zz.sum(), yz.sum(), yy], scale is None or noise is None)
-        evidence = _Evidence(float(count), zz, yz, yy)
-        scale, noise = evidence.maximized(scale, noise)
-        mean, spread = evidence.posterior(scale, noise)
+        units = _Units.of(float(count), zz, yz, yy)
+        evidence = _Evidence(float(count), *units.without(zz, yz, yy))
+        scale, noise = evidence.maximized(
+            None if scale is None else scale * units.features / units.child,
+            None if noise is None else noise / units.child**2,
+        )
+        mean, spread = units.restored(*evidence.posterior(scale, noise))
+        log_evidence = evidence.log(scale, noise) - (float(count) - 1.0) * np.log(units.child)
+        scale, noise = scale * units.child / units.features, noise * units.child**2
         if self.origin is not None:
             origin = self.origin.numpy(force=True)
             back = np.eye(len(mean))
@@ -155,7 +164,7 @@ class BayesianLinear(LinearGaussian):
             self.bias.copy_(torch.tensor(mean[-1]))
             self.spread.copy_(torch.from_numpy(spread))
             self.prior_scale.fill_(scale)
-            self.log_evidence.fill_(evidence.log(scale, noise))
+            self.log_evidence.fill_(log_evidence)
             if self.scale.requires_grad:
                 self.scale.fill_(0.5 * np.log(noise))
 
@@ -201,6 +210,45 @@ class BayesianLinear(LinearGaussian):
         normal = Normal(self._mean(z), self._variance(z).sqrt())
         logs: Tensor = normal.log_prob(x[:, 0].nan_to_num())  # type: ignore[no-untyped-call]
         return torch.where(missing, torch.zeros_like(logs), logs).unsqueeze(1)
+
+
+@dataclass(frozen=True)
+class _Units:
+    """Typical spreads of the features and of the child, in which sums do not overflow.
+
+    Attributes:
+        features: Root of the mean variance of the features, which have one prior.
+        child: Standard deviation of the child.
+    """
+
+    features: float
+    child: float
+
+    @classmethod
+    def of(cls, count: float, zz: np.ndarray, yz: np.ndarray, yy: float) -> _Units:
+        """Measure them; one where nothing varies."""
+        mean, centre = zz[-1, :-1] / count, yz[-1] / count
+        spread = np.diagonal(zz)[:-1] / count - mean**2
+        return cls(
+            _root(float(spread.mean()) if spread.size else 0.0), _root(yy / count - centre**2)
+        )
+
+    def without(self, zz: np.ndarray, yz: np.ndarray, yy: float) -> Sums:
+        """The sums in these units; see :class:`_Evidence`."""
+        units = self._of_features(len(yz))
+        return zz / units / units[:, None], yz / units / self.child, yy / self.child / self.child
+
+    def restored(self, mean: np.ndarray, spread: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and covariance of weights and bias in the units of the data."""
+        factor = self.child / self._of_features(len(mean))
+        return mean * factor, spread * factor * factor[:, None]
+
+    def _of_features(self, size: int) -> np.ndarray:
+        return np.append(np.full(size - 1, self.features), 1.0)
+
+
+def _root(variance: float) -> float:
+    return float(np.sqrt(variance)) if variance > 0 else 1.0
 
 
 class _Evidence:
