@@ -154,8 +154,12 @@ class Convergence:
         """
         if self.concerns:
             reason = f"{self.method}: " + "; ".join(self.concerns)
-            warning = NotConverged(reason, "; ".join(self.advice), self.method)
-            warnings.warn(warning, stacklevel=_depth_of_verb() + 1)
+            warn_caller(NotConverged(reason, "; ".join(self.advice), self.method))
+
+
+def warn_caller(warning: AdvisedWarning) -> None:
+    """Issue a warning, attributed to the line that called the library."""
+    warnings.warn(warning, stacklevel=_depth_of_verb() + 1)
 
 
 def _depth_of_verb() -> int:

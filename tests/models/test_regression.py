@@ -288,7 +288,7 @@ def test_values_whose_squares_overflow(kind: Any) -> None:
 @pytest.mark.parametrize(("of_x", "of_y"), [(1e80, 1e80), (1e-100, 1e-100), (1e-30, 1e100)])
 def test_bayesian_regression_is_the_same_in_all_units(of_x: float, of_y: float) -> None:
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(100, 2)) + [3.0, -1.0]
+    x = rng.normal([3.0, -1.0], size=(100, 2))
     y = x @ [1.0, 2.0] + rng.normal(size=100)
     one = pgnn.BayesianRegression("y").fit({"x": x, "y": y}, progress=False)
     other = pgnn.BayesianRegression("y").fit({"x": of_x * x, "y": of_y * y}, progress=False)

@@ -6,15 +6,21 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pgnn.abilities import GaussianChainModel
+from pgnn.errors import AdvisedWarning
 from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.variable import Variable
+from pgnn.inference.convergence import warn_caller
 from pgnn.inference.time.compiled_chain import CompiledChain
-from pgnn.inference.time.gaussian_chain import GaussianChain, StepMoments
+from pgnn.inference.time.gaussian_chain import Filtered, GaussianChain, StepMoments, covariance_of
 from pgnn.inference.time.joint_kalman_filter import JointKalmanFilter
 from pgnn.inference.time.slice_chain import double, slice_values
+
+_IMPRECISE = 1e13
+"""Ratio of variances from which standard deviations have errors of about one per mille."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,31 @@ class KalmanFilter(JointKalmanFilter):
 
 class StateChain(CompiledChain):
     """A chain of unobserved states with their observations."""
+
+    def filtered(self) -> Filtered:
+        """Return the filtered states; warn if their covariances lose most digits.
+
+        An update subtracts nearly equal covariances if the prediction is much less certain than the
+        observation: the relative error of the variance is that ratio times the rounding error.
+        """
+        filtered = super().filtered()
+        weight, noise = self.emit.weight.detach(), covariance_of(self.emit).detach().diagonal()
+        spread = torch.einsum(
+            "...ij,di,dj->...d", filtered.ahead.covariance.detach(), weight, weight
+        )
+        observed = self.patterns.bool() & (noise > 0)
+        ratio = (
+            float((spread / noise).masked_fill(~observed, 0.0).amax()) if spread.numel() else 0.0
+        )
+        if ratio > _IMPRECISE:
+            warn_caller(
+                AdvisedWarning(
+                    f"predicted observations have variances up to {ratio:.0e} times that of the "
+                    "noise, so that digits of the answer are lost",
+                    "use a start with smaller variances, or more noise of the observations",
+                )
+            )
+        return filtered
 
 
 def slice_of(model: GaussianChainModel) -> tuple[Variable, Variable]:
