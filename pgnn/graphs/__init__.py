@@ -1,5 +1,6 @@
 """Structure only, on networkx graphs: separation, moral graph, elimination, junction tree."""
 
+from pgnn.graphs.adjustment import adjustment_set, is_adjustment_set
 from pgnn.graphs.checks import Node, check_directed_acyclic
 from pgnn.graphs.colouring import greedy_colouring, is_colouring, saturation_colouring
 from pgnn.graphs.elimination import EliminationOrder, elimination_order, evaluate_order
@@ -22,6 +23,9 @@ __all__ = [
     "ancestors",
     "barren_nodes",
     "neighbourhood",
+    # causal effects
+    "adjustment_set",
+    "is_adjustment_set",
     # elimination
     "moral_graph",
     "interaction_graph",
