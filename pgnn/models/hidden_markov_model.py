@@ -231,10 +231,9 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
         if targets is None or not emitted_reals.real_names(self, targets):
             return super().query(targets, evidence, **rest)
         observed, ask = SequenceEvidence.of(self, evidence), super().query
-        with torch.no_grad():
-            return emitted_reals.with_emitted(
-                self, targets, lambda n: ask(n, observed, **rest), observed, inputs
-            )
+        return emitted_reals.with_emitted(
+            self, targets, lambda n: ask(n, observed, **rest), observed, inputs
+        )
 
     def predict(
         self,
@@ -259,10 +258,9 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
         if targets is None or not emitted_reals.real_names(self, targets):
             return super().predict(evidence, steps, targets, **rest)
         observed, ahead = SequenceEvidence.of(self, evidence), super().predict
-        with torch.no_grad():
-            return emitted_reals.with_emitted(
-                self, targets, lambda n: ahead(observed, steps, n, **rest), observed, inputs, steps
-            )
+        return emitted_reals.with_emitted(
+            self, targets, lambda n: ahead(observed, steps, n, **rest), observed, inputs, steps
+        )
 
     @contextmanager
     def _declared_by(

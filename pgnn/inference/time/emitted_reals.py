@@ -136,13 +136,13 @@ def with_emitted(
     whole = ask([*kept, *([] if state in kept else [state])])
     weights = whole.probs(state)
     weights = weights if whole.batched else weights[None]
-    reals = {}
-    for name in named:
-        if name in kept:
-            continue
-        mean, variance = _moments(model, name, weights, observed, inputs, after)
-        place = slice(None) if whole.batched else 0
-        reals[name] = RealMoments(mean[place], variance[place])
+    reals, place = {}, slice(None) if whole.batched else 0
+    differentiates = model.passes_gradients or observed.requires_grad or weights.requires_grad
+    with torch.set_grad_enabled(torch.is_grad_enabled() and differentiates):
+        for name in named:
+            if name not in kept:
+                mean, variance = _moments(model, name, weights, observed, inputs, after)
+                reals[name] = RealMoments(mean[place], variance[place])
     return EmittedPosterior(whole, kept, reals)
 
 

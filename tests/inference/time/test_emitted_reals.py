@@ -93,7 +93,7 @@ def test_inputs_drive_the_means():
     answer = own.predict({"x": x}, 1, "x", inputs={"u": u})
     after = own.query("x", {"x": torch.tensor([0.0, NAN, 1.0, NAN])}, inputs={"u": u})
     torch.testing.assert_close(answer["x"].mean, after["x"].mean[3:])
-    assert float(after["x"].std[1]) > 0
+    assert float(after["x"].std[1].detach()) > 0
 
 
 def test_what_depends_on_its_own_past_is_refused():
@@ -120,3 +120,26 @@ def test_reals_are_printed():
     assert f"{std:.4f}" in both
     rows = model((2,)).query("x", {"x": [[[0.1, 1.0], [NAN, NAN]], [[0.1, 1.0]]]})
     assert len(rows.summary()) == 4
+
+
+def test_means_are_differentiable_with_respect_to_parameters():
+    chain, observed = model().requires_grad_(), {"x": [0.1, NAN, 9.0], "y": [0, 1, None]}
+    for answer in (chain.query("x", observed)["x"], chain.predict(observed, 2, "x")["x"]):
+        figure = answer.mean.sum() + answer.variance.sum()
+        parameters = [*chain.parameters()]
+        gradients = torch.autograd.grad(figure, parameters)
+        for p, gradient in zip(parameters, gradients, strict=True):
+            direction = torch.linspace(-1.0, 1.0, p.numel(), dtype=p.dtype).reshape(p.shape)
+            change = []
+            for step in (1e-6, -1e-6):
+                with torch.no_grad():
+                    p.add_(step * direction)
+                    again = chain.query("x", observed)["x"]
+                    if answer.mean.shape != again.mean.shape:
+                        again = chain.predict(observed, 2, "x")["x"]
+                    change.append(float(again.mean.sum() + again.variance.sum()))
+                    p.sub_(step * direction)
+            expected = (change[0] - change[1]) / 2e-6
+            assert float((gradient * direction).sum()) == pytest.approx(
+                expected, rel=1e-5, abs=1e-6
+            )
