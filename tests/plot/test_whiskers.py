@@ -90,6 +90,34 @@ def _measured() -> None:
     pyro.sample("y", dist.Normal(x, 1.0), obs=torch.tensor(1.0))
 
 
+def test_marginals_of_continuous_chains_have_errors() -> None:
+    def mixture() -> None:
+        import pyro
+        import pyro.distributions as dist
+
+        z = pyro.sample("z", dist.Bernoulli(torch.tensor(0.3)))
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        pyro.sample("y", dist.Normal(x + 2.0 * z, 1.0), obs=torch.tensor(1.5))
+
+    engine = pgnn.MCMC(chains=2, warmup=100, samples=200, seed=0, progress=False)
+    found = pgnn.Program(mixture).query(engine=engine)
+    errors = found.diagnostics["standard_error"]["z"]
+    # y given z is normal with mean 2 z and variance 2
+    weights = np.array([0.7, 0.3]) * np.exp([-(1.5**2) / 4.0, -(0.5**2) / 4.0])
+    off = np.abs(found.probs("z").numpy() - weights / weights.sum())
+    assert 0.0 < float(errors[0]) < 0.05
+    assert (off < 4.5 * errors.numpy()).all()
+    (lines,) = [c for c in found.plot().collections if c.get_zorder() == 4.5]
+    start, end = lines.get_segments()[0]
+    assert (end[0] - start[0]) / BAR == pytest.approx(4.0 * float(errors[0]))
+    short = pgnn.MCMC(chains=150, warmup=10, samples=4, seed=0, progress=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotConverged)
+        answer = pgnn.Program(mixture).query(engine=short)
+    assert bool(answer.diagnostics["standard_error"]["z"].isnan().all())
+    assert not any(w.startswith("whisker") for w in words(answer.plot()))
+
+
 def test_errors_of_chains_shrink_with_their_length(network: pgnn.BayesianNetwork) -> None:
     means = []
     for samples in (200, 3200):

@@ -12,6 +12,7 @@ from torch import Tensor
 from pgnn.inference.continuous.hamiltonian_chains import Draws
 from pgnn.inference.continuous.potential_energy import PotentialEnergy
 from pgnn.inference.convergence import LARGEST_R_HAT, Convergence
+from pgnn.inference.diagnostics import standard_error
 from pgnn.inference.rank_diagnostics import rank_effective_sample_size, rank_r_hat
 
 
@@ -64,7 +65,7 @@ def report(potential: PotentialEnergy, diagnostics: Mapping[str, Any], total: in
     verdict.warn()
 
 
-_THINNED = 400
+_THINNED, _FEWEST = 400, 4
 
 
 def thin(values: Mapping[Hashable, Tensor], n: int) -> dict[Hashable, Tensor]:
@@ -99,11 +100,20 @@ def all_reals(
 
 def marginals_of(
     potential: PotentialEnergy, values: Mapping[Hashable, Tensor], mask: Any
-) -> Tensor:
-    """Return ``(1, S)`` averages of exact marginals of some elements given thinned draws."""
+) -> tuple[Tensor, Tensor]:
+    """Return averages of exact marginals of some elements given thinned draws.
+
+    Returns:
+        ``(1, S)`` marginals and ``(S,)`` standard errors, NaN of less than four draws of a chain.
+    """
     if not mask.any():
-        return torch.zeros(1, 0, dtype=torch.float64)
-    number = next(iter(values.values())).shape[:2].numel()
-    thinned = thin(values, min(_THINNED, number))
+        return torch.zeros(1, 0, dtype=torch.float64), torch.zeros(0, dtype=torch.float64)
+    chains, samples = next(iter(values.values())).shape[:2]
+    each = min(max(1, _THINNED // chains), samples)
     with torch.no_grad():
-        return potential.density.marginals(thinned, mask).mean(dim=0, keepdim=True)
+        given = potential.density.marginals(thin(values, chains * each), mask)
+    traces = given.reshape(chains, each, -1)
+    if each < _FEWEST:
+        return given.mean(dim=0, keepdim=True), torch.full_like(given[0], torch.nan)
+    errors = torch.as_tensor(standard_error(traces.numpy(force=True)))
+    return given.mean(dim=0, keepdim=True), errors

@@ -13,6 +13,7 @@ from pgnn.errors import Unsupported
 from pgnn.factors.finite import has_nan
 from pgnn.factors.variable import Variable
 from pgnn.inference.ancestral_draws import filled, partly_observed
+from pgnn.inference.answer_columns import AnswerColumns
 from pgnn.inference.continuous.chain_summary import (
     all_reals,
     codes_of,
@@ -53,7 +54,7 @@ class MCMC(Engine):
     The answer is a :class:`RealPosterior`; its ``diagnostics`` are ``r_hat`` and
     ``effective_sample_size`` of each real variable (rank-normalised; the worst of its components),
     ``divergences``, ``acceptance``, ``step_size``, ``tree_depth`` (a number for each chain),
-    ``gradients``, ``compiled`` and ``converged``.
+    ``gradients``, ``compiled``, ``converged`` and ``standard_error`` of discrete marginals by name.
 
     Args:
         chains: Number of chains.
@@ -137,17 +138,20 @@ class MCMC(Engine):
         diagnostics = diagnostics_of(potential, draws, values)
         report(potential, diagnostics, self.chains * self.samples)
         asked_targets = targets_of(model, discrete)
-        marginals = marginals_of(potential, values, asked_targets.mask)
+        marginals, errors = marginals_of(potential, values, asked_targets.mask)
         order = asked_targets.order
+        if order is not None:
+            marginals, errors = marginals[:, torch.from_numpy(order)], errors[order]
+        columns = AnswerColumns(asked_targets.variables, "this answer", states=True)
         completed = self._completed(question, potential, values, partly) if partly else {}
         latent = {v.name for v in potential.latent}
         posterior = RealPosterior(
             asked_targets.variables,
-            marginals if order is None else marginals[:, torch.from_numpy(order)],
+            marginals,
             reals,
             values | completed,
             latent=[v for v in model.variables.values() if v.name in latent],
-            diagnostics=diagnostics,
+            diagnostics={**diagnostics, "standard_error": columns.views(errors)},
             statistics={
                 "lp": -draws.potential,
                 "acceptance_rate": draws.acceptance,
