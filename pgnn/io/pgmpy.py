@@ -233,7 +233,8 @@ def marginals_of_pgmpy(
 
 
 def _values(factor: Any, variable: Variable) -> NDArray[np.float64]:
-    """The numbers of a factor over one variable, in the order of its states."""
+    """The probabilities of a variable in the order of its states; pgmpy leaves fields unscaled."""
     values = np.asarray(factor.values, dtype=np.float64)
+    values = values / values.sum()
     states = list(factor.state_names[variable.name])
     return in_order(values, 0, variable.name, states, variable)

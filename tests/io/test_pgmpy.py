@@ -20,6 +20,7 @@ from pgnn.factors.conditionals.softmax import Softmax
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.variable import Variable
 from pgnn.io import from_pgmpy, read_bif, to_pgmpy
+from pgnn.io.pgmpy import marginals_of_pgmpy
 from pgnn.models.bayesian_network import BayesianNetwork
 
 with warnings.catch_warnings():
@@ -183,6 +184,18 @@ def test_fields_there_and_back() -> None:
     assert nodes.number_of_edges() == 4
     z = float(np.log(nodes.get_partition_function()))
     assert float(grid.query().log_evidence) == pytest.approx(z, rel=1e-12)
+
+
+def test_posteriors_of_fields_sum_to_one() -> None:
+    table = [[1.0, 5.0], [2.0, 0.5]]
+    edges = [("a", "b"), ("b", "c"), ("c", "d"), ("d", "a")]
+    field = MarkovRandomField(nx.Graph(edges), dict.fromkeys(edges, table))
+    findings: list[dict[str, int]] = [{}, {"a": 1}]
+    for evidence, answer in zip(findings, marginals_of_pgmpy(field, findings), strict=True):
+        expected = field.query(evidence=evidence)
+        assert {*answer} == {*"abcd"} - {*evidence}
+        for name, probabilities in answer.items():
+            np.testing.assert_allclose(probabilities, expected[name].probs.numpy(), rtol=1e-9)
 
 
 def test_factor_graphs_have_a_node_for_each_factor() -> None:
