@@ -300,10 +300,10 @@ class Solver:
         if plan.compilable and not plan.interim and self.cpu is not None:
             needed = self.cpu.bytes_needed(plan, rows)
         if needed > self.max_bytes:
-            allowed = f" of {human_bytes(self.max_bytes)} allowed by the budget"
+            allowed = f" of {human_bytes(self.max_bytes)} allowed by the budget max_bytes"
             enough = f"max_bytes={needed}"
         elif work > self.max_work:
-            allowed, enough = ", more work than the budget allows", f"max_work={1.1 * work:.1e}"
+            allowed, enough = ", above the budget max_work", f"max_work={1.1 * work:.1e}"
         else:
             return needed
         advice = "Observe more variables, or query fewer targets"
