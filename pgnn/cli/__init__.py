@@ -78,9 +78,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 answered, 1 not answered, 130 interrupted.
 
     Raises:
-        SystemExit: With code 2 if the arguments are invalid; with code 0 after ``--help``.
+        SystemExit: With code 2 if the arguments are invalid or missing; with code 0 after
+            ``--help``.
     """
-    options = parser().parse_args(arguments)
+    commands = parser()
+    options = commands.parse_args(arguments)
+    if "run" not in options:  # no command
+        commands.print_help(sys.stderr)
+        commands.exit(2)
     messages = _Messages()
     logging.getLogger("pgnn").addHandler(messages)
     try:
@@ -107,13 +112,13 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     result = argparse.ArgumentParser(
         prog="pgnn",
-        description="Answers from Bayesian networks, Markov networks and models in files.",
+        description="Queries, learning and conversion of graphical models in files.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     result.add_argument("--version", action=_Version, help="print the version and exit")
     commands = result.add_subparsers(
-        title="commands", metavar="COMMAND", required=True, parser_class=CommandParser
+        title="commands", metavar="COMMAND", parser_class=CommandParser
     )
     for command in COMMANDS:
         command.add(commands)

@@ -109,7 +109,7 @@ def _of_setting(setting: str, values: tuple[object, ...], is_option: bool) -> st
         case "evidence":
             return f"observe it by -e {shlex.quote(f'{values[0]}=VALUE')}"
         case "sample":
-            return f"choose one by --sample, from 0 to {values[0]}"
+            return f"choose one by --evidence-row, from 0 to {values[0]}"
         case "normalise":
             return "--normalise divides each row by its sum"
         case "separator":

@@ -82,7 +82,7 @@ def add_model(parser: argparse.ArgumentParser, name: str = "file") -> None:
     parser.add_argument(
         name,
         metavar=name.upper(),
-        help="a network or field in any format, or a model that was saved; - is standard input",
+        help="a network or field in any format, or a saved model; - is standard input",
     )
     if name == "file":
         parser.add_argument(
@@ -106,12 +106,14 @@ def add_evidence(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--evidence-file", metavar="EVID", help="evidence in UAI format")
     parser.add_argument(
-        "--sample", type=int, metavar="N", help="which sample of the evidence file, from 0"
-    )
+        "--evidence-row", dest="sample", type=int, metavar="N",
+        help="row of the evidence file, counted from 0",
+    )  # fmt: skip
+    parser.add_argument("--sample", type=int, help=argparse.SUPPRESS)  # its name until 0.1
 
 
-def add_targets(parser: argparse.ArgumentParser) -> None:
-    """Add the targets of the query."""
+def add_targets(parser: argparse.ArgumentParser, default: str = "all unobserved variables") -> None:
+    """Add the targets of the query, and say which they are if none are given."""
     parser.add_argument(
         "-t",
         "--target",
@@ -119,7 +121,7 @@ def add_targets(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME",
         help="a target of the query, or an element of an array such as \"('y', 0, 3)\"; may be "
-        "repeated (default: all unobserved variables)",
+        f"repeated (default: {default})",
     )
 
 
@@ -135,7 +137,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def add_seed(parser: argparse.ArgumentParser) -> None:
     """Add the seed of random numbers."""
-    parser.add_argument("--seed", type=int, metavar="N", help="of random numbers")
+    parser.add_argument("--seed", type=int, metavar="N", help="random seed")
 
 
 def add_ignored(parser: argparse.ArgumentParser) -> None:
@@ -145,7 +147,7 @@ def add_ignored(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="COLUMN",
-        help="a column that is not a variable; may be repeated",
+        help="ignore a column that is not a variable; may be repeated",
     )
 
 
@@ -156,7 +158,7 @@ def add_separator(parser: argparse.ArgumentParser) -> None:
         type=_character,
         default=",",
         metavar="CHARACTER",
-        help="of the cells of a CSV file, such as ';' or tab (default: a comma)",
+        help="separator of CSV columns, such as ';' or tab (default: a comma)",
     )
 
 

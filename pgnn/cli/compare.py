@@ -53,9 +53,7 @@ def _compare(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(found, indent=2))
         return
-    width = max(map(len, found))
-    for name, value in found.items():
-        print(f"{name.replace('_', ' '):<{width}}  {_text(value)}")
+    print(_table(found, (options.first, options.second)))
 
 
 def differences(first: Any, second: Any) -> dict[str, Any]:
@@ -86,6 +84,24 @@ def differences(first: Any, second: Any) -> dict[str, Any]:
                 found[f"largest_difference_of_{kind}"] = gaps[worst]
                 found[f"most_different_{kind[:-1]}"] = str(worst)
     return found
+
+
+def _table(found: dict[str, Any], files: tuple[str, str]) -> str:
+    """The differences in lines, with a column of numbers for each model."""
+    name_width = max(map(len, found))
+    pairs = {name: [*map(_text, v)] for name, v in found.items() if _is_pair(v)}
+    width = max(len(text) for texts in [files, *pairs.values()] for text in texts)
+    lines = [("", "  ".join(f"{file:>{width}}" for file in files))]
+    for name, value in found.items():
+        texts = pairs.get(name)
+        shown = "  ".join(f"{t:>{width}}" for t in texts) if texts else _text(value)
+        lines.append((name.replace("_", " "), shown))
+    return "\n".join(f"{name:<{name_width}}  {text}" for name, text in lines)
+
+
+def _is_pair(value: Any) -> bool:
+    """Whether a value has a number of each model."""
+    return isinstance(value, list) and len(value) == 2 and not isinstance(value[0], str)
 
 
 def _text(value: Any) -> str:

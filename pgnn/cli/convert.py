@@ -24,7 +24,7 @@ def add(commands: Commands) -> None:
         metavar="TO",
         help=".bif, .xmlbif, .net, .dsl, .xdsl, .uai, .fg or .safetensors; - is standard output",
     )
-    parser.add_argument("--format", metavar="NAME", help="format, if the ending is another")
+    parser.add_argument("--format", metavar="NAME", help="file format (default: by the extension)")
 
 
 def _convert(options: argparse.Namespace) -> None:

@@ -23,7 +23,7 @@ EXAMPLES = """\
   pgnn fit alarm.bif patients.csv --to learned.bif
   pgnn fit patients.csv --naive-bayes HR --to learned.bif
   pgnn fit patients.csv --edges "HYPOVOLEMIA>LVEDVOLUME>CVP" --to learned.bif
-  pgnn fit alarm.bif patients.csv --learner "EM(restarts=3)" --seed 0 --to learned.safetensors"""
+  pgnn fit alarm.bif rows.csv --learner "EM(restarts=3)" --seed 0 --to new.bif"""
 
 
 def add(commands: Commands) -> None:

@@ -17,7 +17,7 @@ def add(commands: Commands) -> None:
         commands,
         "info",
         _info,
-        "size of a network and cost of exact answers",
+        "size of a model, cost of exact inference",
         "  pgnn info alarm.bif\n  pgnn info munin.net --json",
     )
     add_model(parser)

@@ -113,7 +113,9 @@ def evidence_of(model: Any, options: argparse.Namespace) -> dict[Any, Any]:
 
     evidence, names = {}, SpelledNames(model.variables)
     if options.sample is not None and options.evidence_file is None:
-        raise EvidenceError("--sample chooses from an evidence file", "give --evidence-file, too")
+        raise EvidenceError(
+            "--evidence-row is that of an evidence file", "give --evidence-file, too"
+        )
     if options.evidence_file is not None:
         evidence = _numbered_evidence(model, options.evidence_file, options.sample)
     for text in options.evidence:

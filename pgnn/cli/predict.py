@@ -30,7 +30,7 @@ from pgnn.cli.inputs import check_output, engine_of, read_model, targets_of
 EXAMPLES = """\
   pgnn predict alarm.bif rows.csv -t LVFAILURE -t HR --to posteriors.parquet
   pgnn predict alarm.bif rows.parquet --ignore id -t HR --to posteriors.csv
-  pgnn predict alarm.bif "rows/*.csv" -t HR --dask tcp://head:8786 --to posteriors.parquet"""
+  pgnn predict alarm.bif "rows/*.csv" --dask tcp://head:8786 --to out.parquet"""
 
 
 def add(commands: Commands) -> None:
@@ -49,7 +49,7 @@ def add(commands: Commands) -> None:
         metavar="FILE",
         help=".csv or .parquet (default: -, CSV to standard output)",
     )
-    add_targets(parser)
+    add_targets(parser, "the variables with missing values")
     add_engine(parser)
     add_ignored(parser)
     add_separator(parser)

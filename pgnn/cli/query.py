@@ -40,7 +40,9 @@ def add(commands: Commands) -> None:
     query = add_command(
         commands, "query", _query, "posterior probabilities given evidence", QUERY_EXAMPLES
     )
-    query.add_argument("--mpe", action="store_true", help="most probable explanation too")
+    query.add_argument(
+        "--mpe", action="store_true", help="also print the most probable explanation"
+    )
     mpe = add_command(commands, "mpe", _mpe, "most probable explanation of evidence", MPE_EXAMPLES)
     for parser in (query, mpe):
         add_model(parser)
@@ -62,7 +64,7 @@ def _query(options: argparse.Namespace) -> None:
         print(json.dumps(_answer(model, evidence, posterior, mode), indent=2))
         return
     print(posterior.table())
-    print(f"log evidence {_number(posterior.log_evidence):z.6f} ({posterior.kind})")
+    print(posterior.evidence_line())
     if mode is not None:
         print(f"\n{mode}")
 

@@ -27,7 +27,9 @@ def add_structures(parser: CommandParser) -> None:
         help="in place of FILE: all other columns are features, independent given this one",
     )
     group.add_argument(
-        "--chow-liu", action="store_true", help="in place of FILE: the most likely tree"
+        "--chow-liu",
+        action="store_true",
+        help="in place of FILE: the maximum likelihood tree (Chow and Liu)",
     )
     parser.alternatives = OPTIONS
     parser.advice = (

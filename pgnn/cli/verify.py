@@ -32,7 +32,7 @@ def add(commands: Commands) -> None:
         type=float,
         default=1e-6,
         metavar="X",
-        help="largest difference of exact posteriors that is right (default: 1e-6)",
+        help="largest accepted difference of exact posteriors (default: 1e-6)",
     )
     add_seed(parser)
     add_json(parser)
@@ -60,7 +60,9 @@ def _verify(options: argparse.Namespace) -> None:
 
 
 def _text(report: dict[str, Any]) -> str:
-    lines = [f"{report['cases']} sets of evidence, compared with {report['reference']}"]
+    from pgnn.errors import counted
+
+    lines = [f"{counted(report['cases'], 'set')} of evidence, compared with {report['reference']}"]
     width = max(len(r["name"]) for r in report["methods"])
     for row in report["methods"]:
         detail = row["why"] or f"largest difference {row['worst']:.2g} ({row['variable']})"

@@ -299,6 +299,16 @@ class Posterior(Mapping[Hashable, Categorical]):
         values = table.detach().cpu().numpy()
         return probability_table(variables, values, max_lines, max_cells)
 
+    @property
+    def _origin(self) -> str:
+        return f"{self.kind}, {self.engine}" if self.engine else self.kind
+
+    def evidence_line(self) -> str:
+        """Return the log evidence of the first row, with the engine, as ``print`` shows it."""
+        log_evidence = self._log_evidence[0].item()
+        number = "is not known" if math.isnan(log_evidence) else f"{log_evidence:z.6f}"
+        return f"{self.name_of_evidence} {number} ({self._origin})"
+
     def plot(self, *names: Hashable, row: int = 0, ax: Any = None) -> Any:
         """Draw the marginals as bars, see :func:`pgnn.plot.marginals`."""
         from pgnn.plot.marginals import marginals
@@ -324,13 +334,11 @@ class Posterior(Mapping[Hashable, Categorical]):
         return self is other
 
     def __str__(self) -> str:
-        by = f"{self.kind}, {self.engine}" if self.engine else self.kind
         if not self.num_rows:
-            return f"posterior of {counted(len(self), 'variable')} for 0 rows of evidence ({by})"
-        log_evidence = self._log_evidence[0].item()
-        number = "is not known" if math.isnan(log_evidence) else f"{log_evidence:z.6f}"
+            counts = f"{counted(len(self), 'variable')} for 0 rows of evidence"
+            return f"posterior of {counts} ({self._origin})"
         table = [self.table(max_lines=LINES, max_cells=CELLS)] if self.variables else []
-        text = "\n".join([*table, f"{self.name_of_evidence} {number} ({by})"])
+        text = "\n".join([*table, self.evidence_line()])
         if self.batched:
             name = 0 if self._index is None else self._index[0]
             text += f"; row {name}, the first of {self.num_rows}"

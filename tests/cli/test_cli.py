@@ -111,13 +111,15 @@ def test_uai_with_evidence_file(chain: Path, capsys: pytest.CaptureFixture[str])
     assert list(found["posterior"]["1"].values()) == pytest.approx([3 / 23, 20 / 23], abs=1e-12)
 
 
+@pytest.mark.parametrize("option", ["--evidence-row", "--sample"])
 def test_one_of_several_samples_of_evidence(
-    chain: Path, capsys: pytest.CaptureFixture[str]
+    option: str, chain: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     observed = chain.with_suffix(".uai.evid")
     observed.write_text("2\n1 2 0\n2 0 1 2 2\n")
-    assert "2 samples" in complaint(capsys, "query", chain, "--evidence-file", observed)
-    words = ["query", chain, "--evidence-file", observed, "--sample", "1", "-t", "1", "--json"]
+    told = complaint(capsys, "query", chain, "--evidence-file", observed)
+    assert "2 samples of evidence; choose one by --evidence-row, from 0 to 1" in told
+    words = ["query", chain, "--evidence-file", observed, option, "1", "-t", "1", "--json"]
     found = answer(capsys, *words)
     assert found["evidence"] == {"0": "1", "2": "2"}
     assert list(found["posterior"]["1"].values()) == pytest.approx([6 / 8, 2 / 8], abs=1e-12)
@@ -172,7 +174,8 @@ def test_demo_writes_the_network_that_the_pages_read(
 ) -> None:
     path = tmp_path / "asia.bif"
     assert run("demo", "--to", path) == 0
-    assert "most probable state" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert (printed.out, messages(printed.err)) == ("", f"pgnn: wrote {path}\n")
     assert pgnn.read(path).num_free_parameters == 18
     assert run("demo", "--to", tmp_path / "asia.nothing") == 1
     assert "asia.nothing" in capsys.readouterr().err

@@ -62,7 +62,7 @@ CASES = [
     (1, "predict {asia} rows.csv -t lung --engine MCMC", "got 8"),
     (1, "query {asia} --engine BranchAndBound", "BranchAndBound has no marginals; use --engine"),
     (1, "convert real.safetensors o.bif", "'x' is real and cannot be written as a table; write a"),
-    (1, "query two.uai --evidence-file two.evid", "choose one by --sample, from 0 to 1"),
+    (1, "query two.uai --evidence-file two.evid", "choose one by --evidence-row, from 0 to 1"),
     (1, "query line.safetensors -t y", "'x' has no distribution; observe it by -e x=VALUE"),
     (1, "fit {asia} rows.csv --to -", "has no ending that names a format"),
     (1, "convert {asia} -", "use pgnn convert FILE - --format NAME"),
