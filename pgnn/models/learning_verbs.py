@@ -126,8 +126,9 @@ class LearningVerbs(CheckedModule, FactorModel):
         this is accurate if batches have many rows and are alike, so shuffle sorted rows first. Of
         batches of a single class they keep the rows, up to 100,000 numbers, in the history and in
         files; a warning tells when more are forgotten. The log-likelihood of an earlier fit is kept
-        if the conditional has at most 20 parameters; a warning names others. An incomplete
-        declaration is inferred from the first batch.
+        if the conditional has at most 20 parameters; a warning names others. States that earlier
+        batches did not have are learned from the rows that need them, whose log-likelihood before
+        the step is minus infinity. An incomplete declaration is inferred from the first batch.
 
         Args:
             data: A batch, see :meth:`fit`.

@@ -39,6 +39,18 @@ class StartsFromData(ABC):
             weights: ``(N, K...)`` weights of rows, with an axis for each unobserved parent.
         """
 
+    @abstractmethod
+    def start_nearer(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> None:
+        """Begin at the data where the present numbers are far from these.
+
+        A fit from numbers that are far from the data, for which a density may be zero or its
+        gradient misleading, has the same result as one without given numbers.
+
+        Args:
+            values: Observed values ``(N, ...)`` by name.
+            weights: ``(N, K...)`` posterior weights, with an axis for each unobserved parent.
+        """
+
     def units(self) -> dict[Tensor, Tensor]:
         """Return the size of a step of the parameters that have the units of the data.
 
@@ -92,7 +104,8 @@ def data_start(kind: type[Distribution], x: Tensor, weights: Tensor) -> dict[str
     x = x.nan_to_num(posinf=0.0, neginf=0.0)[:, None, :]
     total = w.sum(dim=0)
     everywhere = (w.sum(dim=1, keepdim=True) * x).sum(0) / w.sum(dim=(0, 1)).clamp_min(1e-300)
-    mean = torch.where(total > 1e-8, (w * x).sum(0) / total.clamp_min(1e-300), everywhere)
+    least = 1e-8 * total.amax(dim=0, keepdim=True).clamp_max(1.0)
+    mean = torch.where(total > least, (w * x).sum(0) / total.clamp_min(1e-300), everywhere)
     size = (w * x.abs()).sum(0) / total.clamp_min(1e-300)
     deviation = ((w * (x - mean).square()).sum(0) / total.clamp_min(1e-300)).sqrt()
     falls = issubclass(kind, Exponential | Gamma)  # with a larger rate

@@ -28,6 +28,7 @@ from pgnn.factors.conditionals.distribution_class import (
 )
 from pgnn.factors.conditionals.generalized_pareto import in_double_precision
 from pgnn.factors.conditionals.grid import configurations
+from pgnn.factors.conditionals.nearer_start import begin_at, begin_nearer
 from pgnn.factors.conditionals.parameter_constraints import (
     WRONG,
     stated_constraints,
@@ -68,7 +69,7 @@ class Distributional(Conditional, StartsFromData):
         **parameters: Starting values by the argument's name, the parents' axes
             ``(K1, ..., Kn, ...)`` first. Unlike given tables they are learnable. Those of a class
             that are not given start at zero, one, one half or the unit matrix, or in learning at
-            means and deviations of the data.
+            means and deviations of the data, and so do those from which the data are far.
 
     Attributes:
         unconstrained: The parameters, by name.
@@ -264,11 +265,15 @@ class Distributional(Conditional, StartsFromData):
         with torch.no_grad():
             shares = by_configuration(discrete, values, weights)
             found = data_start(self.kind, x.reshape(len(x), self.child.num_elements), shares)
-            for name in found.keys() & self._not_given.keys():
-                raw, shape = self.unconstrained[name], self._not_given[name].shape
-                if found[name].numel() == shape.numel():
-                    begin = transform_of(self.constraints[name]).inv(found[name].reshape(shape))
-                    raw.copy_(torch.where(begin.isfinite(), begin, raw))
+            begin_at(self, {n: found[n] for n in found.keys() & self._not_given.keys()})
+
+    @torch.no_grad()
+    def start_nearer(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> None:
+        """Begin at the data where the numbers are far from these; see the base class."""
+        x, lead = values.get(self.child.name), [v.num_states for v in self.parents if v.is_discrete]
+        known = all(v.name in values for v in self.parents) or [*weights.shape[1:]] == lead
+        if x is not None and self.kind is not None and len(lead) == len(self.parents) and known:
+            begin_nearer(self, self.kind, x, by_configuration(self.parents, values, weights))
 
     @torch.no_grad()
     def units(self) -> dict[Tensor, Tensor]:

@@ -48,7 +48,7 @@ def fit_terms(terms: Sequence[Term], prior: ParameterPrior | None, max_iteration
     if mean.total <= 0 or not any(p.requires_grad for c in pieces for p in c.parameters()):
         return Ascended()
     for t in terms:
-        t.start()
+        t.start(alone=len(terms) == 1)
     name = "the conditional of " + ", ".join(repr(c.child.name) for c in pieces)
     module = pieces[0] if len(pieces) == 1 else nn.ModuleList(pieces)
     with evaluating(pieces):

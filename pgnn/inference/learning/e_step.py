@@ -201,6 +201,8 @@ class EStep(ABC, Generic[EvidenceT]):
             lead = [v.num_states for v in conditional.parents if v.is_discrete]
             each = weights.reshape(-1, *[1] * len(lead)).expand(-1, *lead)
             piece.start_from(values, each)
+            if not lead:
+                piece.start_nearer(values, each)
 
     def values_of(
         self, name: Hashable, conditional: Conditional, observed: EvidenceT
@@ -260,7 +262,8 @@ class EStep(ABC, Generic[EvidenceT]):
     def initialize_by(self, completed: EvidenceT, noise: EvidenceT | None = None) -> None:
         """Initialise all conditionals from rows in which hidden states were filled in.
 
-        One M-step, with a pseudo-count of one for each possible table entry, so that none is zero.
+        One M-step, with a pseudo-count of one row for each possible table entry, so that none is
+        zero.
 
         Args:
             completed: Rows with informative states, such as clusters.
@@ -273,7 +276,8 @@ class EStep(ABC, Generic[EvidenceT]):
         expected = self.expect(completed)
         if noise is not None:
             expected = expected.mixed(self.expect(noise), _NOISE, 1.0)
-        self.improve(expected, accepting(self.pieces, Laplace()))
+        unit = min(1.0, float(completed.row_weights.mean()))
+        self.improve(expected, accepting(self.pieces, Laplace(unit)))
 
 
 def completed_exactly(model: Any, observed: RowEvidence) -> RowEvidence:

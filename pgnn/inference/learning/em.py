@@ -370,9 +370,8 @@ class EM(Learner):
         verdict = Convergence("EM").include(untold)
         for doubt in doubts(best.e_step.pieces, last):
             verdict.include(doubt)
-        unused = (
-            [] if last.occupancy is None else (last.occupancy < _UNUSED).nonzero()[:, 0].tolist()
-        )
+        occupancy = [] if last.occupancy is None else last.occupancy.tolist()
+        unused = [k for k, steps in enumerate(occupancy) if steps < _UNUSED * best.unit]
         if unused:
             names = [best.e_step.states[k] for k in unused]
             verdict.add(

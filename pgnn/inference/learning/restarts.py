@@ -69,6 +69,8 @@ class Start:
         fell: The values before and after a decrease, if any.
         stuck: Names of conditionals whose last M-step made no progress although the gradient is not
             zero.
+        unit: Mean weight of the rows, at most one, with which changes are compared that are small
+            relative to one row.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Start:
         self.done = self.converged = False
         self.fell: tuple[float, float] | None = None
         self.stuck: list[Hashable] = []
+        self.unit = 1.0
         self._value, self._steps = -math.inf, 0
         self._sums: ExpectedStatistics | None = None
         self._rng = np.random.default_rng(seed)
@@ -183,11 +186,12 @@ class Start:
             self._stream()
             return
         expected, value = self._valued(expected)
+        self._weigh(expected.weight)
         if not self.e_step.noisy and self._falls(value):
             self._undo(self._value, value)
             return
         before = self._note(expected.log_likelihood, value)
-        scale = max(abs(self.e_step.unit_free(value)), 1.0)
+        scale = max(abs(self.e_step.unit_free(value)), self.unit)
         gain, self._gain = self._gain, value - before
         if self.e_step.noisy:
             self.done = self.converged = self._at_rest()
@@ -233,9 +237,13 @@ class Start:
             figure.pop()
         self._value, self._before = self.trace["objective"][-1], self._earlier
 
+    def _weigh(self, total: float) -> None:
+        """Set the mean weight of the rows, given their total."""
+        self.unit = min(1.0, total / self.e_step.of_all(self.observed.num_rows))
+
     def _falls(self, value: float) -> bool:
         """Whether a value is below the last one by more than rounding."""
-        return value < self._value - _FALL * max(abs(value), 1.0)
+        return value < self._value - _FALL * max(abs(value), self.unit)
 
     def _undo(self, before: float, value: float) -> None:
         """Stop at the parameters before the last step, which decreased the value."""
@@ -265,7 +273,7 @@ class Start:
         values = self.trace["objective"]
         if len(values) < 2 * _WINDOW:
             return False
-        tolerance = self.settings.tolerance * max(abs(self._value), 1.0)
+        tolerance = self.settings.tolerance * max(abs(self._value), self.unit)
         return Trend.of(values, _WINDOW).at_rest(tolerance, math.inf)
 
     def _to_come(self, before: float, gain: float) -> float:
@@ -294,7 +302,8 @@ class Start:
             self.stuck = self.e_step.improve(self._sums, self.priors)
         value = self.value()
         before = self._note(value - self._log_prior(), value)
-        near = abs(value - before) <= self.settings.tolerance * max(abs(value), 1.0)
+        self._weigh(total_weight)
+        near = abs(value - before) <= self.settings.tolerance * max(abs(value), self.unit)
         self.done, self.converged = near, near and not self.stuck
 
     def _note(self, log_likelihood: float, value: float) -> float:

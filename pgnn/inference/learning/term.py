@@ -40,11 +40,17 @@ class Term:
         """Return the term of rows with posterior weights."""
         return cls(bare(conditional), rows.values, rows.inputs, rows.weights, rows.earlier)
 
-    def start(self) -> None:
-        """Set numbers that were not given, if the conditional takes them from the data."""
+    def start(self, alone: bool = True) -> None:
+        """Set numbers that were not given, or are far off, if the data tell where to begin.
+
+        Args:
+            alone: Whether no other term has the same parameters.
+        """
         first = self.earlier is None or self.earlier.are_none
         if first and isinstance(self.conditional, StartsFromData):
             self.conditional.start_from(self.values, self.weights)
+            if alone:
+                self.conditional.start_nearer(self.values, self.weights)
 
     def value(self) -> Tensor:
         """Return the scalar value."""

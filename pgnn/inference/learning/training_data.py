@@ -36,6 +36,9 @@ from pgnn.inference.model_reader import reader_of
 
 Floats = NDArray[np.float64]
 
+_LEAST_WEIGHT = 1e-100
+"""Smallest total weight of rows."""
+
 
 def read_rows(
     model: FactorModel,
@@ -290,6 +293,11 @@ def _counts(weights: Any, rows: int) -> Floats:
     counts = np.ones(rows) if weights is None else check_weights(weights, rows)
     if not counts.sum() > 0:
         raise DataError("the weights are all zero")
+    if counts.sum() < _LEAST_WEIGHT:
+        raise DataError(
+            f"the weights sum to {counts.sum():g}, of which products round to zero",
+            "divide all of them by the largest",
+        )
     return counts
 
 
