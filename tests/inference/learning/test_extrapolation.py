@@ -1,5 +1,7 @@
 """Extrapolation of maps that converge slowly."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from pgnn.inference.learning.restarts import Start
 
 RATES = torch.tensor([0.99, 0.9, 0.5], dtype=torch.float64)
 REST = torch.tensor([1.0, -2.0, 3.0], dtype=torch.float64)
+ONE_ROW = SimpleNamespace(num_rows=1)
 
 
 def run(steps: int, extrapolate: bool, kind: type[Extrapolation] = Squarem) -> float:
@@ -124,6 +127,9 @@ class ScriptedStep:
     def unit_free(self, value: float) -> float:
         return value
 
+    def of_all(self, number: float) -> float:
+        return number
+
     @property
     def x(self) -> float:
         return round(float(self.model.x.detach()), 6)
@@ -146,7 +152,7 @@ def test_a_fall_after_a_rejected_extrapolation_leaves_the_best_proven_place() ->
     script = ScriptedStep(
         {0.0: 0.0, 1.0: 1.0, 1.5: 0.5, 2.0: 3.0, 2.5: 2.0}, {0.0: 1.0, 1.0: 1.5, 2.0: 2.5}
     )
-    start = Start(script, None, {}, pgnn.EM(accelerate=True), 0)  # type: ignore[arg-type]
+    start = Start(script, ONE_ROW, {}, pgnn.EM(accelerate=True), 0)  # type: ignore[arg-type]
     start.accelerate()
     while not start.done:
         start.advance()
@@ -160,7 +166,7 @@ def test_the_limit_after_an_extrapolation_leaves_the_best_proven_place(
     passes: int,
 ) -> None:
     script = ScriptedStep({0.0: 0.0, 1.0: 1.0, 1.5: 0.5, 2.0: 3.0}, {0.0: 1.0, 1.0: 1.5, 2.0: 2.5})
-    start = Start(script, None, {}, pgnn.EM(accelerate=True), 0)  # type: ignore[arg-type]
+    start = Start(script, ONE_ROW, {}, pgnn.EM(accelerate=True), 0)  # type: ignore[arg-type]
     start.accelerate()
     for _ in range(passes):
         start.advance()
