@@ -255,3 +255,42 @@ def test_the_mouse_moves_a_graph(page: Browser) -> None:
     pointer = {"type": "pointer", "id": "mouse", "parameters": {"pointerType": "mouse"}}
     page._send("/actions", {"actions": [pointer | {"actions": moves}]})
     page.until("return document.getElementById('main').scrollTop === arguments[0]", start[1] + 120)
+
+
+def test_matches_and_the_chosen_card_stand_out(page: Browser) -> None:
+    page.run(CHOOSE, "dysp")
+    page.run(
+        "const f = document.getElementById('find');"
+        "f.value = 'lung'; f.dispatchEvent(new Event('input'))"
+    )
+    names = "return [...document.querySelectorAll(arguments[0])].map((c) => c.ariaLabel[0])"
+    assert page.run(names, ".card.hit") == ["l"]
+    opacity = (
+        "return [...document.querySelectorAll('.card')].filter("
+        "(c) => getComputedStyle(c).opacity === '1').map((c) => c.ariaLabel.split(';')[0])"
+    )
+    assert sorted(page.run(opacity)) == ["dysp", "lung"]
+
+
+def test_narrow_windows_start_with_a_list_and_a_menu(page: Browser) -> None:
+    size = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    command = "Emulation.setDeviceMetricsOverride"
+    page._send("/goog/cdp/execute", {"cmd": command, "params": size})
+    try:
+        page.run("location.reload()")
+        page.until("return document.querySelectorAll('#list .card').length === 8")
+        page.until("return document.body.dataset.answers")
+        is_shown = "return document.getElementById(arguments[0]).offsetHeight > 0"
+        assert [page.run(is_shown, name) for name in ("undo", "save", "compare")] == [1, 0, 0]
+        page.run("document.getElementById('menu').click()")
+        assert [page.run(is_shown, name) for name in ("undo", "save", "compare")] == [1, 1, 1]
+        page.run("document.getElementById('view').click()")
+        assert page.run("const m = document.getElementById('main'); return m.scrollWidth <= 390")
+        click(page, "xray yes")
+        shown = (
+            "return [...document.querySelectorAll('#changes .link')].filter((l) => l.offsetHeight)"
+        )
+        assert page.run(shown + ".length") == 3
+    finally:
+        clear = {"cmd": "Emulation.clearDeviceMetricsOverride", "params": {}}
+        page._send("/goog/cdp/execute", clear)
