@@ -364,9 +364,9 @@ class BayesianNetwork(Model, NetworkModel):
                 variables are set to each state with equal probability, as in a randomised trial,
                 while real ones only lose their edges. The state or value set in each row is then
                 given as evidence: ``model.do(["x"]).query("y", {"x": [0, 1, 1]})``.
-            Rows of an experiment are learned from in the same way, after ``do(["x"])``; a
-            variable that was set to one value gives all other values the probability zero, and
-            ``fit`` refuses such rows.
+                Rows of an experiment are learned from in the same way, after ``do(["x"])``; a
+                variable that was set to one value gives all other values the probability zero,
+                and ``fit`` refuses such rows.
 
         Raises:
             EvidenceError: If a variable or state is unknown, or several values are given.

@@ -77,5 +77,5 @@ class RecognisedLayers(ABC):
             rows: Number of draws.
             rng: Random generator of the draws.
             chains: Persistent states of :meth:`log_normaliser`, which initialise the draws if there
-            are enough of them.
+                are enough of them.
         """

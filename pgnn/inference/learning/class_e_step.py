@@ -35,7 +35,7 @@ class Block(NamedTuple):
 
     Attributes:
         observed: ``(n, ...)`` state indices (-1: not observed) and reals of the observations, by
-        name.
+            name.
         inputs: Covariates.
         weights: ``(n,)`` weight of each row.
         class_logs: ``(n, K)`` log-likelihoods of the classes; None if no evidence is soft.

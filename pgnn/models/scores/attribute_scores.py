@@ -37,10 +37,10 @@ class AttributeScores(StepScores):
     Args:
         input_name: Name of the input.
         min_count: Minimum number of occurrences in the training data; rarer attributes have no
-        weight.
-            all_pairs: Whether each attribute has a weight for each label, including pairs that do
-        not occur.
-            dropout: Dropout probability of the attributes of each step during a fit; the others are
+            weight.
+        all_pairs: Whether each attribute has a weight for each label, including pairs that do
+            not occur.
+        dropout: Dropout probability of the attributes of each step during a fit; the others are
             scaled up. It keeps a network in the same field from being ignored.
 
     Attributes:
