@@ -220,17 +220,15 @@ def reverse_projection(
         )
     arcs = _checked(hidden, edges)
     random = np.random.default_rng(seed)
-    best: tuple[float, BayesianNetwork] | None = None
-    for _ in range(restarts):
+
+    def ascended() -> tuple[float, BayesianNetwork]:
         states: dict[Hashable, Any] = dict(hidden)
         network = BayesianNetwork(arcs, states=states)
         network._was_queried = True
-        value = _ascended(network, factors, random)
-        if best is None or value > best[0]:
-            best = value, network
-    if best is None:
-        raise ModelError(f"restarts must be at least 1, got {restarts!r}")
-    return best[1].requires_grad_(False)
+        return _ascended(network, factors, random), network
+
+    _, best = max((ascended() for _ in range(restarts)), key=lambda pair: pair[0])
+    return best.requires_grad_(False)
 
 
 # --- helpers ----------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
@@ -15,9 +15,6 @@ from pgnn.factors.factor import Factor
 from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.factors.support import Support
 from pgnn.factors.variable import Variable
-
-if TYPE_CHECKING:
-    pass
 
 Inputs = Mapping[Hashable, Tensor]
 """Covariates by name, ``(B, ...)``."""

@@ -35,8 +35,8 @@ def add(commands: Commands) -> None:
 
 
 def _plot(options: argparse.Namespace) -> None:
-    import pgnn.plot
     from pgnn.errors import DataError
+    from pgnn.plot import network
 
     check_output(
         options.to, ("png", "svg", "pdf", "jpg", "jpeg", "eps", "ps", "webp", "tif", "tiff")
@@ -48,9 +48,8 @@ def _plot(options: argparse.Namespace) -> None:
     model = read_model(options.file, options.normalise)
     evidence = evidence_of(model, options)
     posterior = model.query(evidence=evidence)
-    draw: Any = vars(pgnn.plot)["network"]
     around = {"around": options.around, "radius": options.radius}
-    figure = draw(model, posterior, evidence=evidence, **around).figure
+    figure = network(model, posterior, evidence=evidence, **around).figure
     _save(figure, options.to, _title(options, evidence))
 
 

@@ -181,13 +181,14 @@ def _plain(values: Any) -> Any:
 
 def _answered(model: Any, targets: list[Any], batch: Any, engine: Any) -> dict[str, Any]:
     """The columns of numbers about a batch of rows."""
+    from pgnn.evidence.wrappers import Codes
     from pgnn.io.answer_file import answer_columns
 
     known = {
         name: batch.evidence[name]
         for name in targets
         if name in batch.evidence
-        and batch.evidence[name].__class__ is np.ndarray  # a real variable
+        and not isinstance(batch.evidence[name], Codes)
         and _is_observed(batch.evidence[name])
     }
     hidden = [name for name in targets if name not in known]

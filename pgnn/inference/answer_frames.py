@@ -39,8 +39,8 @@ def label_frame(variables: Sequence[Variable], codes: Tensor, index: Any = None)
     return frame
 
 
-def steps_of(variables: Sequence[Variable]) -> tuple[int, list[Variable]]:
-    """Return the length of the first axis of arrays, and the arrays without it.
+def num_steps_of(variables: Sequence[Variable]) -> int:
+    """Return the length of the first axis of arrays.
 
     A single variable has one value for all steps, such as the component of a sequence.
 
@@ -53,7 +53,12 @@ def steps_of(variables: Sequence[Variable]) -> tuple[int, list[Variable]]:
         raise EvidenceError(
             f"steps=True needs variables that share a first axis, such as time; theirs are {sizes}"
         )
-    return int(known.pop() or 0), [Variable(v.name, v.states, v.shape[1:]) for v in variables]
+    return int(known.pop() or 0)
+
+
+def at_a_step(variables: Sequence[Variable]) -> list[Variable]:
+    """Return arrays without their first axis."""
+    return [Variable(v.name, v.states, v.shape[1:]) for v in variables]
 
 
 def by_step(values: Tensor, variable: Variable, size: int, axis: int) -> Tensor:

@@ -17,12 +17,13 @@ from pgnn.evidence.wrappers import CodedMapping
 from pgnn.factors.variable import Variable
 from pgnn.inference.answer_columns import AnswerColumns
 from pgnn.inference.answer_frames import (
+    at_a_step,
     by_step,
     label_frame,
     nested_index,
+    num_steps_of,
     row_index,
     step_index,
-    steps_of,
 )
 from pgnn.inference.answer_text import diagnostics_text, state_table
 
@@ -121,7 +122,7 @@ class Assignment(CodedMapping):
         """
         if not steps:
             return label_frame(self.variables, self._states, self._index)
-        size, variables = steps_of(self.variables)
+        size, variables = num_steps_of(self.variables), at_a_step(self.variables)
         rows = len(self._states)
         columns = [
             by_step(self._columns.cut(self._states, v.name), v, size, 1) for v in self.variables

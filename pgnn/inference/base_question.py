@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -52,7 +53,8 @@ class BaseQuestion:
         """Refuse targets that are elements of real arrays, where they cannot be answered."""
 
     def answered(self, answer: Any) -> Any:
-        """Return an engine's answer as it is given to the caller."""
+        """Return an engine's posterior as it is given to the caller."""
+        answer.is_partition = self.of_scores
         return answer
 
     @property
@@ -80,3 +82,8 @@ class BaseQuestion:
             return True
         values: Iterable[Any] = (self.inputs or {}).values()
         return any(isinstance(x, Tensor) and x.requires_grad for x in values)
+
+    def gradient_mode(self) -> AbstractContextManager[Any]:
+        """Return the context of an answer, without gradients unless some are required."""
+        as_it_is = self.wants_gradients == torch.is_grad_enabled()
+        return nullcontext() if as_it_is else torch.no_grad()

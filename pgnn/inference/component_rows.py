@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -70,6 +70,39 @@ def component_rows(model: MixtureModel, observed: Any) -> ComponentRows:
     first = model.components[0].elements
     each = [_arranged(known, element_order(model, k), first) for k in range(size)]
     return ComponentRows(each, logs)
+
+
+@dataclass(frozen=True, eq=False)
+class ChosenDraws:
+    """The draws for which a component was chosen.
+
+    Attributes:
+        component: Number of the component.
+        rows: ``(R,)`` rows for which some draw chose it.
+        chosen: ``(n, R)`` whether a draw of these rows did.
+    """
+
+    component: int
+    rows: Tensor
+    chosen: Tensor
+
+    def write(self, drawn: Tensor, out: Tensor) -> None:
+        """Write ``(n, R, *shape)`` draws of the component into ``(n, B, *shape)`` of all."""
+        where = self.chosen.reshape(*self.chosen.shape, *[1] * (out.dim() - 2))
+        out[:, self.rows] = torch.where(where, drawn, out[:, self.rows])
+
+
+def chosen_draws(which: Tensor, number: int) -> Iterator[ChosenDraws]:
+    """Return the draws of each component that was chosen at all.
+
+    Args:
+        which: ``(n, B)`` chosen components.
+        number: Number of components.
+    """
+    for k in range(number):
+        rows = (which == k).any(dim=0).nonzero()[:, 0]
+        if len(rows):
+            yield ChosenDraws(k, rows, which[:, rows] == k)
 
 
 def element_order(model: MixtureModel, component: int) -> Ints:

@@ -12,14 +12,12 @@ from torch import Tensor
 
 from pgnn.abilities import FactorModel, Inputs
 from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, Unsupported
-from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.inference.ancestral_draws import with_reals
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import BaseQuestion, Names
 from pgnn.inference.beliefs import Beliefs, Best
 from pgnn.inference.convergence import Convergence
 from pgnn.inference.explanation import Explanation
-from pgnn.inference.findings import Findings
 from pgnn.inference.log_score import log_score
 from pgnn.inference.ordinary_verbs import OrdinaryVerbs
 from pgnn.inference.posterior import Posterior
@@ -77,18 +75,9 @@ class Engine(OrdinaryVerbs, ShowsSettings):
     ) -> Posterior:
         """Answer :meth:`Model.query`."""
         question = self.read(model, evidence, inputs, names=targets, errors=errors)
-        if question.wants_gradients == torch.is_grad_enabled():
-            return self.with_findings(question, self.answer_query(question))
-        with torch.no_grad():
-            return self.with_findings(question, self.answer_query(question))
-
-    def with_findings(self, question: Any, posterior: Any) -> Posterior:
-        """Return an answer as the caller gets it, with the findings it was given."""
-        answer: Posterior = question.answered(posterior)
-        answer.is_partition, observed = question.of_scores, question.observed
-        if isinstance(observed, RowEvidence) and observed.names:
-            answer.findings = Findings(observed, question.model.elements)
-        return answer
+        with question.gradient_mode():
+            answer: Posterior = question.answered(self.answer_query(question))
+            return answer
 
     def most_probable(
         self,
@@ -104,7 +93,7 @@ class Engine(OrdinaryVerbs, ShowsSettings):
         k = whole_number("k", k, least=1)
         question = self.read(model, evidence, inputs, names=targets, errors=errors)
         question.check_whole()
-        with torch.set_grad_enabled(question.wants_gradients):
+        with question.gradient_mode():
             answer = self.answer_most_probable(question, k)
         answer.is_score = question.of_scores
         return answer
@@ -123,13 +112,13 @@ class Engine(OrdinaryVerbs, ShowsSettings):
         question: Any = self.read(model, evidence, inputs)
         check_size(f"{n:,} draws of {question.num_rows:,} rows", n * question.num_cells,
                    self.max_answer_bytes, "Draw fewer at a time")  # fmt: skip
-        with torch.set_grad_enabled(question.wants_gradients):
+        with question.gradient_mode():
             return with_reals(question, self.answer_sample(question, n, seed), seed)
 
     def log_prob(self, model: FactorModel, data: Any, *, inputs: Inputs | None = None) -> Tensor:
         """Answer :meth:`Model.log_prob`."""
         question = self.read(model, data, inputs, names=[], errors="nan")
-        with torch.set_grad_enabled(question.wants_gradients):
+        with question.gradient_mode():
             total = self.answer_log_prob(question)
         return total if question.observed.batched else total[0]
 
@@ -207,7 +196,7 @@ class Engine(OrdinaryVerbs, ShowsSettings):
         )
 
     def answer_with_draws(self, question: Any) -> tuple[Any, Samples] | None:
-        """Answer a query, and return the draws of all variables behind the answer, if there are."""
+        """Answer a query, with the draws of all variables behind it; None of an answer without."""
         return None
 
     def answer_most_probable(self, question: Any, k: int) -> Assignment | KBest:

@@ -45,7 +45,7 @@ def looked_up(model: FactorModel, data: Any, inputs: Inputs | None = None) -> Te
     question = Question.read(model, data, inputs)
     if not question.complete:
         return None
-    with torch.set_grad_enabled(question.wants_gradients):
+    with question.gradient_mode():
         total = log_score(question)
     return total if question.observed.batched else total[0]
 

@@ -18,7 +18,7 @@ from pgnn.errors import EvidenceError, Unsupported, counted
 from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
 from pgnn.inference.answer_columns import AnswerColumns
-from pgnn.inference.answer_frames import by_step, plain_index, step_index, steps_of
+from pgnn.inference.answer_frames import at_a_step, by_step, num_steps_of, plain_index, step_index
 from pgnn.inference.answer_text import CELLS, diagnostics_text, probability_table
 from pgnn.inference.findings import Findings
 
@@ -228,9 +228,13 @@ class Posterior(Mapping[Hashable, Categorical]):
         return part
 
     @property
-    def _with_steps(self) -> Sequence[Variable]:
-        """The variables whose first axes tell the number of steps."""
-        return self.variables
+    def num_steps(self) -> int:
+        """Length of the first axis that all arrays share.
+
+        Raises:
+            EvidenceError: If there is none.
+        """
+        return num_steps_of(self.variables)
 
     def frame(self, *, steps: bool = False) -> Any:
         """Return the probabilities as a data frame.
@@ -251,12 +255,12 @@ class Posterior(Mapping[Hashable, Categorical]):
         import pandas as pd
 
         if steps:
-            size, variables = steps_of(self._with_steps)
+            size = self.num_steps
             lead = int(self.batched)
             steps_of_each = [by_step(self.probs(v.name), v, size, lead) for v in self.variables]
             parts = [x.reshape(self.num_rows * size, -1) for x in steps_of_each]
             table = torch.cat(parts, dim=1).detach().cpu().numpy()
-            singles = [e for v in variables[: len(self.variables)] for e in v.elements()]
+            singles = [e for v in at_a_step(self.variables) for e in v.elements()]
         else:
             table = self._marginals.detach().cpu().numpy()
             singles = [single for v in self.variables for single in v.elements()]

@@ -22,6 +22,7 @@ from pgnn.inference.answer_columns import AnswerColumns
 from pgnn.inference.base_question import BaseQuestion, Names
 from pgnn.inference.expansion import DECOMPOSED
 from pgnn.inference.factor_graph import FactorGraph
+from pgnn.inference.findings import Findings
 from pgnn.inference.model_graph import model_graph
 from pgnn.inference.model_reader import check_constants, reader_of
 from pgnn.inference.real_elements import RealElements
@@ -119,8 +120,12 @@ class Question(BaseQuestion):
             )
 
     def answered(self, answer: Any) -> Any:
-        """Return an answer restricted to the elements of real arrays that are targets."""
-        return answer if self._elements is None else self._elements.restricted(answer)
+        """Return a posterior of the elements of real arrays that are targets, with the evidence."""
+        answer = answer if self._elements is None else self._elements.restricted(answer)
+        answer = super().answered(answer)
+        if self.observed.names:
+            answer.findings = Findings(self.observed, self.model.elements)
+        return answer
 
     @property
     def graph(self) -> FactorGraph:

@@ -15,13 +15,14 @@ from pgnn.evidence.wrappers import CodedMapping
 from pgnn.factors.variable import Variable
 from pgnn.inference.answer_columns import AnswerColumns
 from pgnn.inference.answer_frames import (
+    at_a_step,
     by_step,
     label_frame,
     nested_index,
+    num_steps_of,
     plain_index,
     row_index,
     step_index,
-    steps_of,
 )
 
 
@@ -122,7 +123,7 @@ class Samples(CodedMapping):
         """Return the samples with one row per step."""
         import pandas as pd
 
-        size, variables = steps_of(self.variables)
+        size, variables = num_steps_of(self.variables), at_a_step(self.variables)
         lead = self.codes.shape[:-1]
         rows = int(lead[1]) if self.batched else 1
         steps = [by_step(self[v.name], v, size, len(lead)) for v in self.discrete]

@@ -9,6 +9,7 @@ import torch
 from sklearn.datasets import load_iris
 
 import pgnn
+from pgnn.errors import ModelError
 
 FORMS = {
     "full": pgnn.Full(),
@@ -138,3 +139,11 @@ def test_every_seed_finds_the_optimum_of_scikit_learn(form: Any, best: float) ->
         model = pgnn.Mixture(3, {"x": partial(pgnn.Gaussian, form=form)})
         model.fit(flowers, seed=seed, progress=False)
         assert float(model.log_prob(flowers).sum()) == pytest.approx(best, abs=0.01)
+
+
+def test_a_vector_given_by_a_column_for_each_element_is_named() -> None:
+    columns = {"u": [0.0, 1.0], "v": [1.0, 0.0]}
+    with pytest.raises(
+        ModelError, match=r"'x' is real, and .*known: 'u', 'v'; name .*shape \(N, D\)"
+    ):
+        pgnn.Mixture(2, {"x": pgnn.Gaussian}).fit(columns)

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid
 
 from pgnn.errors import ModelError
+from pgnn.factors.conditionals.log_odds import LogOdds
 from pgnn.factors.conditionals.softmax import Softmax
 from pgnn.factors.conditionals.table_reader import numbers_or_zeros
 from pgnn.factors.variable import Variable
 
 
-class Logistic(Softmax):
+class Logistic(LogOdds, Softmax):
     r"""Logistic regression :math:`p(y = 1 \mid x, u) = \sigma(b + w^\top f)` of a binary child.
 
     The features :math:`f` are those of :class:`Softmax`, which has a column of weights for each
@@ -68,12 +67,3 @@ class Logistic(Softmax):
 
     def _score_covariance(self, p: Tensor, k: int, j: int) -> Tensor:
         return p[:, 0] * p[:, 1]
-
-    def _offset(self) -> Tensor:
-        return self.bias.reshape(1)
-
-    def _scores(self) -> Tensor:
-        return self.weight[:, None]
-
-    def _log_probs(self, score: Tensor) -> Tensor:
-        return logsigmoid(torch.cat([-score, score], dim=-1))

@@ -7,15 +7,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 
 from pgnn.factors.conditionals.additive import Additive, require_binary
 from pgnn.factors.conditionals.checks import require_table
+from pgnn.factors.conditionals.log_odds import LogOdds
 from pgnn.factors.conditionals.table_reader import numbers_or_zeros
 from pgnn.factors.variable import Variable
 
 
-class Sigmoid(Additive):
+class Sigmoid(LogOdds, Additive):
     r"""A logistic unit :math:`p(y = 1 \mid x) = \sigma(b + \sum_i w_i x_i)` over binary variables.
 
     Args:
@@ -47,14 +47,5 @@ class Sigmoid(Additive):
         self.weight = numbers_or_zeros(f"weight of {child.name!r}", weight, (len(self.parents),))
         self.bias = numbers_or_zeros(f"bias of {child.name!r}", bias, ())
 
-    def _offset(self) -> Tensor:
-        return self.bias.reshape(1)
-
-    def _scores(self) -> Tensor:
-        return self.weight[:, None]
-
     def _log_weights(self, score: Tensor) -> Tensor:
         return torch.cat([torch.zeros_like(score), score], dim=-1)
-
-    def _log_probs(self, score: Tensor) -> Tensor:
-        return logsigmoid(torch.cat([-score, score], dim=-1))

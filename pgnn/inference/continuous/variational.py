@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgnn.abilities import AmortisedModel, FactorModel, Inputs
+from pgnn.abilities import AmortisedModel, Inputs
 from pgnn.errors import ImpossibleEvidence, ModelError, Unsupported
 from pgnn.factors.randomness import private_randomness
-from pgnn.inference.ancestral_draws import filled, partly_observed
+from pgnn.inference.ancestral_draws import filled
 from pgnn.inference.assignment import Assignment, KBest
-from pgnn.inference.base_question import Names
 from pgnn.inference.continuous.densities import SummedDensity
 from pgnn.inference.continuous.enumerated_states import EnumeratedStates, mixed_draws, shares
 from pgnn.inference.continuous.guides import Delta, Guide
@@ -25,7 +24,13 @@ from pgnn.inference.continuous.objective import Elbo, Objective
 from pgnn.inference.continuous.real_maximum import most_probable_reals
 from pgnn.inference.continuous.real_posterior import VariationalPosterior
 from pgnn.inference.continuous.variational_fit import VariationalFit, adam
-from pgnn.inference.continuous.variational_summary import drawn_samples, samples_given, summarize
+from pgnn.inference.continuous.variational_summary import (
+    Guided,
+    drawn_samples,
+    samples_given,
+    summarize,
+)
+from pgnn.inference.continuous.variational_targets import VariationalTargets
 from pgnn.inference.convergence import Convergence
 from pgnn.inference.engine import Engine
 from pgnn.inference.explanation import Explanation
@@ -33,11 +38,13 @@ from pgnn.inference.history import History
 from pgnn.inference.learner import Learner
 from pgnn.inference.learning.minibatches import MakeOptimizer, MakeScheduler
 from pgnn.inference.mean_field.mean_field import MeanField
-from pgnn.inference.model_reader import no_posterior
 from pgnn.inference.posterior import Posterior
-from pgnn.inference.question import Question, listed, names_of, targets_of
+from pgnn.inference.question import Question, listed
 from pgnn.inference.samples import Samples
 from pgnn.limits import NOT_NEGATIVE, POSITIVE, check_callable, check_settings, check_size
+
+_SUMMARY, _GUIDE, _CHECK, _PARAMETERS, _MIXED, _COMPLETED, _DRAWS, _FILLED = range(1, 9)
+"""Numbers of the independent random generators."""
 
 
 @dataclass(frozen=True)
@@ -145,67 +152,81 @@ class Variational(Engine, Learner):
         Raises:
             PgnnError: If the objective becomes non-finite; the message names a variable.
         """
-        return self._answer(question, with_draws=False)[0]
+        enumerated = self._enumerated(question)
+        if enumerated is not None:
+            return self._of_enumerated(question, enumerated)
+        density = _density(question)
+        if self._has_no_reals(question, density):
+            return MeanField(seed=self.seed, progress=self.progress).answer_query(question)
+        with self._guided(question, density) as guided:
+            return self._posterior(question, guided)
 
     def answer_with_draws(self, question: Question) -> tuple[Posterior, Samples] | None:
         """See :class:`Engine`; None if there are no latent reals."""
-        posterior, samples = self._answer(question, with_draws=True)
-        return None if samples is None else (posterior, samples)
-
-    def _answer(self, question: Question, with_draws: bool) -> tuple[Posterior, Samples | None]:
-        model = question.model
-        if self.guide is None and isinstance(model, AmortisedModel):
-            with torch.no_grad():
-                enumerated = EnumeratedStates.of(
-                    model, replace(question.observed, inputs=question.inputs or {})
-                )
-            if enumerated.source is not None:
-                return self._of_enumerated(question, enumerated), None
+        if self._enumerated(question) is not None:
+            return None
         density = _density(question)
-        partly, queried = partly_observed(question), None
-        if question.names is not None:
-            queried = names_of(question.names, model.variables, model.elements)
-            partly = [n for n in partly if n in queried]
-        targets = self._discrete_targets(model, question.names, density, partly)
-        if self.guide is None and not density.latents and not question.complete:
-            return MeanField(seed=self.seed, progress=self.progress).answer_query(question), None
+        if self._has_no_reals(question, density):
+            return None
+        with self._guided(question, density) as guided:
+            drawn = samples_given(guided.problem, guided.summary.draws, self._generator(_DRAWS))
+            samples = filled(question, drawn, self._generator(_FILLED).initial_seed() % 2**63)
+            return self._posterior(question, guided), samples
+
+    def _enumerated(self, question: Question) -> EnumeratedStates | None:
+        """Return the rows for each state of recognised discrete variables, if there are any."""
+        if self.guide is not None or not isinstance(question.model, AmortisedModel):
+            return None
+        rows = replace(question.observed, inputs=question.inputs or {})
+        with torch.no_grad():
+            enumerated = EnumeratedStates.of(question.model, rows)
+        return None if enumerated.source is None else enumerated
+
+    def _has_no_reals(self, question: Question, density: SummedDensity) -> bool:
+        return self.guide is None and not density.latents and not question.complete
+
+    @contextlib.contextmanager
+    def _guided(self, question: Question, density: SummedDensity) -> Iterator[Guided]:
+        """Fit the guide and summarise it; the parameters of the model are restored."""
+        targets = VariationalTargets.of(question, density)
         self._model_and_guide(density).check_draws(self.num_samples, density.observed.num_rows)
         with self._fitted(density, question.errors) as (problem, history):
+            generator = self._generator(_SUMMARY)
             summary = summarize(
-                problem, self.objective, self.num_samples, self._generator(1), targets
+                problem, self.objective, self.num_samples, generator, targets.discrete
             )
-            samples: Samples | None = None
-            if with_draws:
-                samples = samples_given(problem, summary.draws, self._generator(7))
-                samples = filled(question, samples, self._generator(8).initial_seed() % 2**63)
-            partly += _not_drawn(question, density, summary.draws)
-            draws = {**summary.draws, **self._completed(question, problem, partly)}
+            yield Guided(problem, history, summary, targets)
+
+    def _posterior(self, question: Question, guided: Guided) -> VariationalPosterior:
+        problem, history, summary, targets = guided
+        others = targets.given_draws(summary.draws)
+        draws = {**summary.draws, **self._completed(question, problem, others)}
         # a recognition network is trained by a fit, and shared by all rows
+        model = question.model
         recognised = isinstance(model, AmortisedModel) and not [*problem.parts.parameters()]
         verdict = self._assess({} if recognised else summary.diagnostics)
         verdict.warn()
-        converged = history["converged"] and verdict.converged
         latent = {v.name: v for v in model.variables.values() if v.name in draws}
-        posterior = VariationalPosterior(
-            targets.variables,
+        named = [*latent] if targets.named is None else targets.named
+        return VariationalPosterior(
+            targets.discrete.variables,
             summary.marginals,
             summary.log_evidence,
-            [latent[n] for n in (latent if queried is None else queried) if n in latent],
+            [latent[n] for n in named if n in latent],
             draws,
             latent=[*latent.values()],
             shared=self.shared,
             history=history,
-            batched=density.observed.batched,
+            batched=question.observed.batched,
             kind=summary.kind,
             engine=type(self).__name__,
             diagnostics={
                 "iterations": history["iterations"],
-                "converged": converged,
+                "converged": history["converged"] and verdict.converged,
                 **summary.diagnostics,
             },
-            index=density.observed.index,
+            index=question.observed.index,
         )
-        return posterior, samples
 
     def _of_enumerated(self, question: Question, enumerated: EnumeratedStates) -> Posterior:
         """Answer for each state of recognised discrete variables, and mix the answers."""
@@ -218,7 +239,7 @@ class Variational(Engine, Learner):
         share, log_evidence = shares(enumerated, each.log_evidence.reshape(-1))
         marginals = torch.as_tensor(each.numbers[0])
         mixed = marginals.new_zeros(enumerated.num_rows, marginals.shape[1])
-        draws = mixed_draws(enumerated, share, each.draws, self._generator(5))
+        draws = mixed_draws(enumerated, share, each.draws, self._generator(_MIXED))
         return VariationalPosterior(
             each.variables,
             mixed.index_add(0, enumerated.source, share.unsqueeze(1) * marginals),
@@ -242,7 +263,7 @@ class Variational(Engine, Learner):
 
     def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
         """See :class:`Engine`; real latents are drawn from the guide, others exactly given them."""
-        generator = self._generator(1) if seed is None else make_generator(seed)
+        generator = self._generator(_SUMMARY) if seed is None else make_generator(seed)
         with self._fitted(_density(question), "raise") as (problem, _):
             drawn = drawn_samples(problem, self.objective, n, generator)
         return filled(question, drawn, int(generator.initial_seed() % 2**63))
@@ -292,7 +313,7 @@ class Variational(Engine, Learner):
     # --- helpers ------------------------------------------------------------------------------
 
     def _model_and_guide(self, density: SummedDensity) -> ModelAndGuide:
-        with private_randomness(self._generator(2).initial_seed()):
+        with private_randomness(self._generator(_GUIDE).initial_seed()):
             return ModelAndGuide.of(density, self.guide, self.shared)
 
     @contextlib.contextmanager
@@ -302,7 +323,7 @@ class Variational(Engine, Learner):
         """Return the fitted guide; the parameters of the model are restored."""
         problem = self._model_and_guide(density)
         self._check_possible(problem, errors)
-        with problem.fitted_parameters(self._generator(4)) as parameters:
+        with problem.fitted_parameters(self._generator(_PARAMETERS)) as parameters:
             yield (
                 problem,
                 VariationalFit(self, self.seed, self.progress).maximize(problem, parameters),
@@ -323,7 +344,7 @@ class Variational(Engine, Learner):
 
     def _check_possible(self, problem: ModelAndGuide, errors: str) -> None:
         with torch.no_grad():
-            draws = problem.weighted(self.objective, self._generator(3), draws=8)
+            draws = problem.weighted(self.objective, self._generator(_CHECK), draws=8)
         impossible = draws.log_weights.isneginf().all(0)
         if errors == "raise" and bool(impossible.any()):
             rows = tuple(impossible.nonzero()[:, 0].tolist())
@@ -349,27 +370,10 @@ class Variational(Engine, Learner):
         numbers = sum(v.num_elements for v in queried)
         check_size(f"{n:,} draws of {numbers:,} numbers for {rows:,} rows", n * rows * numbers,
                    advice="Use fewer samples or rows")  # fmt: skip
-        generator = self._generator(6)
+        generator = self._generator(_COMPLETED)
         drawn = drawn_samples(problem, self.objective, n, generator)
         whole = filled(question, drawn, int(generator.initial_seed() % 2**63))
         return {v.name: whole[v.name].reshape(n, rows, *v.shape) for v in queried}
-
-    def _discrete_targets(
-        self,
-        model: FactorModel,
-        targets: Names | None,
-        density: SummedDensity,
-        partly: Sequence[Hashable],
-    ) -> Any:
-        """Return the discrete variables among the targets."""
-        if targets is None:
-            return targets_of(model, None)
-        names = names_of(targets, model.variables, model.elements)
-        reals = [n for n in names if n in model.variables and not model.variables[n].is_discrete]
-        for name in reals:
-            if name not in density.latents and name not in partly:
-                raise no_posterior(model, name)
-        return targets_of(model, [n for n in names if n not in reals])
 
     def _generator(self, number: int) -> torch.Generator:
         """Return one of several independent random generators derived from the seed."""
@@ -387,13 +391,3 @@ class Variational(Engine, Learner):
 
 def _density(question: Question) -> SummedDensity:
     return SummedDensity(question.model, question.observed, question.inputs)
-
-
-def _not_drawn(
-    question: Question, density: SummedDensity, draws: Mapping[Hashable, Tensor]
-) -> list[Hashable]:
-    """Return the queried real latents that the guide of a program leaves out, as observations."""
-    model, names = question.model, question.names
-    queried = names_of(names, model.variables, model.elements) if names is not None else None
-    latents = [n for n in density.latents if n not in draws]
-    return latents if queried is None else [n for n in latents if n in queried]

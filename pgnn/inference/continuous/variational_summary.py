@@ -12,8 +12,10 @@ from torch import Tensor
 from pgnn.factors.variable import Variable
 from pgnn.inference.continuous.model_and_guide import ModelAndGuide, by_row
 from pgnn.inference.continuous.objective import Objective, Renyi
+from pgnn.inference.continuous.variational_targets import VariationalTargets
 from pgnn.inference.continuous.weighted_draws import Weighted
 from pgnn.inference.diagnostics import weighted_sample_size
+from pgnn.inference.history import History
 from pgnn.inference.question import Targets
 from pgnn.inference.samples import Samples
 
@@ -37,6 +39,22 @@ class Summary(NamedTuple):
     draws: dict[Hashable, Tensor]
     kind: str
     diagnostics: dict[str, Any]
+
+
+class Guided(NamedTuple):
+    """A fitted guide and its summary.
+
+    Attributes:
+        problem: The density and the guide.
+        history: The record of the fit.
+        summary: Draws, marginals and diagnostics.
+        targets: The targets of the query.
+    """
+
+    problem: ModelAndGuide
+    history: History
+    summary: Summary
+    targets: VariationalTargets
 
 
 def summarize(

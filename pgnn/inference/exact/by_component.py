@@ -20,6 +20,7 @@ from pgnn.inference.assignment_with_reals import AssignmentWithReals
 from pgnn.inference.beliefs import Beliefs, Best
 from pgnn.inference.component_rows import (
     chosen_components,
+    chosen_draws,
     component_rows,
     element_order,
     explained_by_component,
@@ -206,19 +207,15 @@ class ByComponent(Engine):
         codes = torch.zeros(n, size, len(question.model.elements), dtype=torch.int64)
         codes[..., 0] = which
         reals: dict[Any, Tensor] = {}
-        for k, c in enumerate(model.components):
-            rows = (which == k).any(dim=0).nonzero()[:, 0]
-            if not len(rows):
-                continue
+        for draws in chosen_draws(which, len(model.components)):
+            k, rows = draws.component, draws.rows
+            c = model.components[k]
             inputs = {m: x[rows] for m, x in (c.own_inputs(question.inputs) or {}).items()}
             drawn = c.sample(n, each[k].take(rows.numpy()), inputs=inputs, seed=seed_of(seed, k))
-            chosen = which[:, rows] == k
-            place = rows[:, None], torch.from_numpy(element_order(model, k)) + 1
-            codes[:, *place] = torch.where(chosen[..., None], drawn.codes, codes[:, *place])
+            draws.write(drawn.codes[..., np.argsort(element_order(model, k))], codes[..., 1:])
             for v in (v for v in drawn.variables if not v.is_discrete):
                 x = reals.setdefault(v.name, drawn[v.name].new_zeros(n, size, *v.shape))
-                where = chosen.reshape(*chosen.shape, *[1] * len(v.shape))
-                x[:, rows] = torch.where(where, drawn[v.name], x[:, rows])
+                draws.write(drawn[v.name], x)
         alone = not question.observed.batched
         return Samples(
             tuple(question.model.variables.values()),

@@ -61,12 +61,11 @@ def computed_posterior(
     with torch.no_grad():
         answer = engine.answer_with_draws(question)
     if answer is None:
-        sampled = _by_sampling(question, computed, engine)
-        return engine.with_findings(question, sampled)
+        return question.answered(_by_sampling(question, computed, engine))
     posterior, drawn = answer
     values = _computed(model, drawn, computed)
     variables = [Variable(k, None, tuple(x.shape[2:])) for k, x in values.items()]
-    return engine.with_findings(question, posterior.with_computed(variables, values))
+    return question.answered(posterior.with_computed(variables, values))
 
 
 def _computed(model: Any, drawn: Samples, computed: Sequence[Hashable]) -> dict[Hashable, Tensor]:

@@ -28,6 +28,7 @@ from pgnn.inference.question import Question, names_of, targets_of
 from pgnn.inference.samples import Samples
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 Diagnostics = Mapping[str, Any]
 
 _CELLS = 2**22
@@ -46,7 +47,7 @@ def posterior_of(
                 f"the shape of {v.name!r} differs between executions, so that it has no mean",
                 "use other targets, or a value computed from it that always has the same shape",
             )
-    named = [] if question.names is None else [*targets.numbers, *(v.name for v in reals)]
+    named = None if question.names is None else (targets.numbers, [v.name for v in reals])
     log_evidence, figures = _figures(question, runs, engine, named)
     columns = targets.columns
     estimates = [_marginals(question, r) for r in runs]
@@ -187,12 +188,15 @@ def _target_variables(question: Question) -> tuple[list[Hashable], list[Variable
 
 
 def _figures(
-    question: Question, runs: Sequence[Executions], engine: str, named: Sequence[Any] = ()
+    question: Question,
+    runs: Sequence[Executions],
+    engine: str,
+    named: tuple[Ints, Sequence[Hashable]] | None = None,
 ) -> tuple[Tensor, dict[str, Any]]:
     """Log evidence and its diagnostics, with a warning for small effective sample sizes.
 
-    The effective sample size of a row is the smallest of the named targets, numbers of elements
-    and names of reals, over the executions that have them.
+    The effective sample size of a row is the smallest of the targets that were named (numbers of
+    elements, and names of reals), over the executions that have them.
     """
     log_evidence = np.array([r.weights.log_evidence[0] for r in runs], dtype=np.float64)
     number = runs[0].weights.number if runs else 0
@@ -204,7 +208,7 @@ def _figures(
             tuple(lost.tolist()),
             advice=f"draw more with {engine}(...)",
         )
-    sizes = np.array([min([_size(r.normalised), *_sizes_of(r, named)]) for r in runs])
+    sizes = np.array([min([_size(r.normalised), *_sizes_of(r, *named or ((), ()))]) for r in runs])
     sizes[lost] = 0.0
     least = np.array([min(r.weights.least[0], s) for r, s in zip(runs, sizes, strict=True)])
     judged = Convergence(engine).few_draws(
@@ -223,16 +227,13 @@ def _size(weights: Floats) -> float:
     return float(weighted_sample_size(weights.sum(), np.square(weights).sum()))
 
 
-def _sizes_of(run: Executions, named: Sequence[Any]) -> list[float]:
+def _sizes_of(
+    run: Executions, numbers: Sequence[int] | Ints, reals: Sequence[Hashable]
+) -> list[float]:
     """Effective sample sizes of some targets, over the executions that have them."""
-    sizes = []
-    for name in named:
-        if isinstance(name, np.integer):
-            absent = run.codes[:, name] < 0
-        else:
-            absent = np.asarray(run.reals[name].isnan().reshape(len(run.codes), -1).any(-1))
-        sizes += [_size(run.normalised[~absent])] if absent.any() else []
-    return sizes
+    absent = [run.codes[:, k] < 0 for k in numbers]
+    absent += [run.reals[n].isnan().reshape(len(run.codes), -1).any(-1).numpy() for n in reals]
+    return [_size(run.normalised[~x]) for x in absent if x.any()]
 
 
 def _marginals(question: Question, run: Executions) -> tuple[Floats, Floats]:

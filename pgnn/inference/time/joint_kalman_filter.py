@@ -95,7 +95,7 @@ class JointKalmanFilter(SequenceEngine):
         check_size(f"{ahead.steps:,} steps", numbers, self.max_answer_bytes,
                    "Predict fewer at a time")  # fmt: skip
         question, after = self.read_ahead(ahead)
-        with torch.set_grad_enabled(question.wants_gradients):
+        with question.gradient_mode():
             return self._smoothed(question, after, ahead.places)
 
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from pgnn.factors.variable import Variable
-from pgnn.inference.answer_frames import step_index
+from pgnn.inference.answer_frames import num_steps_of, step_index
 from pgnn.inference.with_reals import WithReals
 
 
@@ -22,9 +21,9 @@ class RealsAtSteps(WithReals):
         """Return the statistics of a real variable, ``(T, *event)`` or ``(B, T, *event)`` each."""
 
     @property
-    def _with_steps(self) -> Sequence[Variable]:
-        """The variables, of which real ones tell the number of steps, too."""
-        return [*self.variables, *self.reals.values()]
+    def num_steps(self) -> int:
+        """Length of the first axis that all arrays share, real ones as well."""
+        return num_steps_of([*self.variables, *self.reals.values()])
 
     def frame(self, *, steps: bool = False) -> Any:
         """Return the marginals of all variables as a data frame; see the base class.
@@ -44,7 +43,6 @@ class RealsAtSteps(WithReals):
                 for place in np.ndindex(*v.shape[1:]):
                     single = str((name, *place)) if place else name
                     columns[single, statistic] = numbers[(slice(None), *place)]
-        size = next(iter(self.reals.values())).shape[0]
-        index = step_index(int(size), self.num_rows if self.batched else None, self.index)
+        index = step_index(self.num_steps, self.num_rows if self.batched else None, self.index)
         reals = pd.DataFrame(columns, index=index)
         return pd.concat([super().frame(steps=True), reals], axis=1) if self.variables else reals

@@ -105,7 +105,7 @@ class SequenceCompletion(SequenceReader):
     def predict(self, model: Any, evidence: Any, *, inputs: Inputs | None = None) -> Posterior:
         """Return probabilities of the step after the observations, see :meth:`Model.predict`."""
         question: Any = self.search.read(model, evidence, inputs)
-        with torch.set_grad_enabled(question.wants_gradients), evaluated(model):
+        with question.gradient_mode(), evaluated(model):
             return next_step(question, type(self).__name__)
 
     def answer_query(self, question: GappedQuestion) -> Posterior:

@@ -76,7 +76,7 @@ class SequenceEngine(SequenceReader):
         """
         question = self.read(model, evidence, inputs, names=targets, errors=errors)
         self.check_cost(question, question.num_beliefs)
-        with torch.set_grad_enabled(question.wants_gradients):
+        with question.gradient_mode():
             answer: Posterior = question.answered(self.filter_steps(question))
             return answer
 

@@ -82,8 +82,8 @@ class SequenceQuestion(BaseQuestion):
                     _check_real(v.name, takes_reals, v.name in known)
 
     def answered(self, answer: Any) -> Any:
-        """Return an answer restricted to the targets at single steps."""
-        return answer if self.at is None else self.at.restricted(answer)
+        """Return a posterior restricted to the targets at single steps."""
+        return super().answered(answer if self.at is None else self.at.restricted(answer))
 
     def check_whole(self) -> None:
         """Refuse targets at single steps, whose other steps would be maximised with them.

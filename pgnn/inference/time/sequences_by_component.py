@@ -16,6 +16,7 @@ from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import Names
 from pgnn.inference.component_rows import (
     chosen_components,
+    chosen_draws,
     explained_by_component,
     joint_log_probs,
     label_logs,
@@ -115,7 +116,7 @@ class SequencesByComponent(SequenceEngine):
             raise Unsupported(
                 f"{label!r} is the same at every step", f"use query({label!r}, evidence)"
             )
-        with torch.set_grad_enabled(whole.wants_gradients):
+        with whole.gradient_mode():
             log_z, share = self._responsibilities(whole, [])
             self.check_possible(whole, log_z)
             answers = [
@@ -159,10 +160,9 @@ class SequencesByComponent(SequenceEngine):
         which = chosen_components(share.detach(), n, seed)  # (n, B)
         label, observed = question.label, question.observed
         drawn: dict[Any, Tensor] = {label.name: which.unsqueeze(-1)}
-        for k, c in enumerate(question.model.components):
-            rows = (which == k).any(dim=0).nonzero()[:, 0]
-            if not len(rows):
-                continue
+        for draws in chosen_draws(which, len(question.model.components)):
+            k, rows = draws.component, draws.rows
+            c = question.model.components[k]
             part = c.sample(
                 n,
                 observed.take(rows, observed.steps),
@@ -170,12 +170,10 @@ class SequencesByComponent(SequenceEngine):
                 engine=self.engine,
                 seed=seed_of(seed, k),
             )
-            chosen = which[:, rows] == k
             for v in part.variables:
                 x = part[v.name] if observed.batched else part[v.name].unsqueeze(1)
                 whole = drawn.setdefault(v.name, x.new_zeros(n, observed.num_rows, *x.shape[2:]))
-                where = chosen.reshape(*chosen.shape, *[1] * (x.dim() - 2))
-                whole[:, rows] = torch.where(where, x, whole[:, rows])
+                draws.write(x, whole)
         samples: Samples = question.samples(drawn, n)
         return samples
 

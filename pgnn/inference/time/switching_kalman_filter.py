@@ -149,7 +149,7 @@ class SwitchingKalmanFilter(SequenceEngine):
     def predict_steps(self, ahead: StepsAhead) -> Posterior:
         """Return moments of the next steps; see the base class."""
         question, after = self.read_ahead(ahead)
-        with torch.set_grad_enabled(question.wants_gradients):
+        with question.gradient_mode():
             run = _Run.of(question, self.memory)
             return run.posterior(after, run.filtered.now, ahead.places)
 

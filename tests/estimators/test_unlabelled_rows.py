@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 from sklearn.datasets import load_iris
-from sklearn.model_selection import GridSearchCV
 
 import pgnn
-from pgnn.errors import DataError, ModelError
+from pgnn.errors import DataError
 from pgnn.estimators import Classifier
 
 X, y = load_iris(as_frame=True, return_X_y=True)
@@ -45,20 +44,3 @@ def test_a_learner_that_needs_all_labels_says_so() -> None:
         Classifier(bayes(3)).fit(X, PARTLY)
     two = np.where(y == 0, -1, 1)  # two classes, as for a support vector machine
     assert Classifier(bayes(None), learner=pgnn.EM()).fit(X, two).classes_.tolist() == [-1, 1]
-
-
-def test_the_winner_of_a_search_is_told_by_its_prior() -> None:
-    priors = [pgnn.NormalPrior(1e-4), pgnn.NormalPrior(1.0)]
-    models = [pgnn.LogisticRegression("target", prior=p) for p in priors]
-    search = GridSearchCV(Classifier(), {"model": models}, cv=3).fit(X, y)
-    assert "prior=NormalPrior(" in repr(search.best_params_["model"])
-    assert repr(models[0]) != repr(models[1])
-    assert "prior" not in repr(pgnn.LogisticRegression("target"))
-
-
-def test_a_vector_given_by_a_column_for_each_element_is_named() -> None:
-    columns = X.iloc[:, :2].set_axis(["u", "v"], axis=1)
-    with pytest.raises(
-        ModelError, match=r"'x' is real, and .*known: 'u', 'v'; name .*shape \(N, D\)"
-    ):
-        pgnn.Mixture(2, {"x": pgnn.Gaussian}).fit(columns)

@@ -183,3 +183,14 @@ def test_the_target_is_that_of_the_model(kind: str) -> None:
     assert ours.target_ == "target"
     np.testing.assert_array_equal(ours.predict_proba(X), given.predict_proba(X))
     assert ours.score(X, y) > 0.9
+
+
+def test_the_winner_of_a_search_is_told_by_its_prior() -> None:
+    priors = [pgnn.NormalPrior(1e-4), pgnn.NormalPrior(1.0)]
+    models = [pgnn.LogisticRegression("target", prior=p) for p in priors]
+    search = GridSearchCV(Classifier(), {"model": models}, cv=3).fit(
+        *load_iris(return_X_y=True, as_frame=True)
+    )
+    assert "prior=NormalPrior(" in repr(search.best_params_["model"])
+    assert repr(models[0]) != repr(models[1])
+    assert "prior" not in repr(pgnn.LogisticRegression("target"))
