@@ -87,7 +87,7 @@ def test_the_number_of_components_is_chosen() -> None:
     }
     figures = {}
     for k, m in candidates.items():
-        count = pgnn.metrics.num_free_parameters(m)
+        count = pgnn.metrics.num_learnable_parameters(m)
         m.fit(x, learner=pgnn.EM(tolerance=1e-5), seed=0, progress=False)
         figures[k] = pgnn.metrics.bic(m, x, num_parameters=count)
     assert min(figures, key=figures.__getitem__) == 3
