@@ -31,14 +31,20 @@ class Curved(ABC):
         """
 
     @abstractmethod
-    def centred(
-        self, values: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor]
+    def standardised(
+        self,
+        values: Mapping[Hashable, Tensor],
+        inputs: Mapping[Hashable, Tensor],
+        *,
+        scaled: bool,
     ) -> AbstractContextManager[tuple[Mapping[Hashable, Tensor], Mapping[Hashable, Tensor]]]:
-        """Yield centred values and inputs, with a shifted bias that is restored at the end.
+        """Yield standardised values and inputs, with parameters that have the same meaning.
 
-        This preserves accuracy for rows far from zero.
+        Rows far from zero then lose no accuracy, and steps are the same in all units. At the end
+        the parameters are transformed back.
 
         Args:
             values: ``(N, ...)`` values of child and parents.
             inputs: Covariates ``(N, ...)``.
+            scaled: Whether features are divided by their standard deviations, besides centred.
         """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -117,33 +117,46 @@ class Softmax(Additive, Curved):
         return p[:, k] * ((1.0 if j == k else 0.0) - p[:, j])
 
     @contextmanager
-    def centred(
-        self, values: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor]
+    def standardised(
+        self,
+        values: Mapping[Hashable, Tensor],
+        inputs: Mapping[Hashable, Tensor],
+        *,
+        scaled: bool,
     ) -> Iterator[tuple[Mapping[Hashable, Tensor], Mapping[Hashable, Tensor]]]:
-        """Return centred values and inputs; see the base class."""
-        if not self.bias.requires_grad:
-            yield values, inputs
-            return
+        """See the base class; constants are unchanged."""
         reals = {v.name for v in self.parents if not v.is_discrete}
-        origin = {n: x.double().mean(dim=0) for n, x in values.items() if n in reals and len(x)}
-        origin |= {n: x.double().mean(dim=0) for n, x in inputs.items() if n in self.inputs}
-        moved = tuple(
-            {n: x - origin[n].to(x) if n in origin else x for n, x in part.items()}
-            for part in (values, inputs)
-        )
-        self._move(origin, 1.0)
-        try:
-            yield moved[0], moved[1]
-        finally:
-            self._move(origin, -1.0)
+        real = {n: x.double() for n, x in values.items() if n in reals and len(x)}
+        real |= {n: x.double() for n, x in inputs.items() if n in self.inputs and len(x)}
+        centres, scales = self.bias.requires_grad, scaled and self.weight.requires_grad
+        origin = {n: x.mean(dim=0) if centres else torch.zeros_like(x[0]) for n, x in real.items()}
+        unit = {n: _spread(x) if scales else torch.ones_like(x[0]) for n, x in real.items()}
 
-    def _move(self, origin: Mapping[Hashable, Tensor], sign: float) -> None:
+        def moved(part: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
+            new = {n: (real[n] - origin[n]) / unit[n] for n in part if n in real}
+            return {n: new[n].to(x) if n in new else x for n, x in part.items()}
+
         with torch.no_grad():
-            pairs = zip(self._term_names(), self._terms(), strict=True)
-            for name, term in pairs:
-                if name in origin:
-                    shift = sign * (origin[name].reshape(-1).to(term) @ term)
-                    self.bias.add_(shift.reshape(self.bias.shape))
+            for name, term in self._real_terms(real):
+                self._move_bias(origin[name], term)
+                term.mul_(unit[name].reshape(-1, 1).to(term))
+        try:
+            yield moved(values), moved(inputs)
+        finally:
+            with torch.no_grad():
+                for name, term in self._real_terms(real):
+                    term.div_(unit[name].reshape(-1, 1).to(term))
+                    self._move_bias(-origin[name], term)
+
+    def _real_terms(self, names: Collection[Hashable]) -> list[tuple[Hashable, Tensor]]:
+        """Weights of real parents and inputs, which may be changed in place."""
+        pairs = zip(self._term_names(), self._terms(), strict=True)
+        return [(n, term) for n, term in pairs if n in names]
+
+    def _move_bias(self, origin: Tensor, term: Tensor) -> None:
+        """Add what features at the origin contribute to the bias."""
+        if self.bias.requires_grad:
+            self.bias.add_((origin.reshape(-1).to(term) @ term).reshape(self.bias.shape))
 
     def _features(
         self, values: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor]
@@ -196,3 +209,9 @@ class Softmax(Additive, Curved):
 
     def _log_probs(self, score: Tensor) -> Tensor:
         return score.log_softmax(dim=-1)
+
+
+def _spread(x: Tensor) -> Tensor:
+    """Standard deviations of the columns ``(N, ...)``; one where there is none."""
+    spread = (x - x.mean(dim=0)).square().mean(dim=0).sqrt()
+    return torch.where((spread > 0) & spread.isfinite(), spread, 1.0)

@@ -13,7 +13,6 @@ from pgnn.abilities import Inputs, NetworkModel
 from pgnn.errors import DataError
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.conditionals.conditional import Conditional
-from pgnn.factors.conditionals.curved import Curved
 from pgnn.factors.conditionals.exponential_family import LEAST_COUNT, ExponentialFamily
 from pgnn.inference.convergence import Convergence
 from pgnn.inference.learning.conditional_fit import fit_terms
@@ -120,15 +119,7 @@ def fit_to(
     if conditional.inputs or not isinstance(conditional, ExponentialFamily):
         covariates = {n: inputs[n] for n in conditional.inputs if n in inputs}
         prior, most = learner.prior_of(conditional), learner.max_iterations
-        if (
-            isinstance(conditional, Curved)
-            and prior is not None
-            and prior.rates("bias") == (0.0, 0.0)
-        ):
-            with conditional.centred(values, covariates) as (near, others):
-                found = fit_terms([Term(conditional, near, others, weights)], prior, most)
-        else:
-            found = fit_terms([Term(conditional, values, covariates, weights)], prior, most)
+        found = fit_terms([Term(conditional, values, covariates, weights)], prior, most)
         return Fitted(verdicts=(found.judge(conditional.child.name, most),))
     value: Tensor | None = None
     verdicts: tuple[Convergence, ...] = ()

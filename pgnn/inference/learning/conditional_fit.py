@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 
 from torch import nn
 
+from pgnn.factors.conditionals.curved import Curved
 from pgnn.factors.conditionals.parameter_prior import ParameterPrior
 from pgnn.inference.learning.mean_ascent import Ascended, MeanProblem, ascend
 from pgnn.inference.learning.newton import newton
@@ -44,17 +47,34 @@ def fit_terms(terms: Sequence[Term], prior: ParameterPrior | None, max_iteration
         Nocedal and Wright (2006), Numerical Optimization, sections 3.3 and 7.2. McCullagh and
         Nelder (1989), Generalized Linear Models, section 2.5.
     """
-    pieces, mean = [t.conditional for t in terms], MeanOfTerms(terms)
-    if mean.total <= 0 or not any(p.requires_grad for c in pieces for p in c.parameters()):
+    pieces = [t.conditional for t in terms]
+    weight = sum(float(t.weights.sum()) for t in terms)
+    if weight <= 0 or not any(p.requires_grad for c in pieces for p in c.parameters()):
         return Ascended()
     for t in terms:
         t.start(alone=len(terms) == 1)
     name = "the conditional of " + ", ".join(repr(c.child.name) for c in pieces)
     module = pieces[0] if len(pieces) == 1 else nn.ModuleList(pieces)
-    with evaluating(pieces):
+    with evaluating(pieces), _standardised(terms, prior) as near:
+        mean = MeanOfTerms(near)
         if prior is None:
             return ascend(MeanProblem.of(module, mean, name), max_iterations)
         return _fit_penalised(module, mean, name, prior, max_iterations)
+
+
+@contextmanager
+def _standardised(terms: Sequence[Term], prior: ParameterPrior | None) -> Iterator[Sequence[Term]]:
+    """Yield terms with standardised features, if the log prior is the same for these."""
+    term, conditional = terms[0], terms[0].conditional
+    first = term.earlier is None or term.earlier.are_none
+    flat = (0.0, 0.0)
+    on_bias, on_weight = (prior.rates(n) if prior else flat for n in ("bias", "weight"))
+    if len(terms) > 1 or not (first and on_bias == flat and isinstance(conditional, Curved)):
+        yield terms
+        return
+    scaled = on_weight == flat
+    with conditional.standardised(term.values, term.inputs, scaled=scaled) as moved:
+        yield [replace(term, values=moved[0], inputs=moved[1])]
 
 
 def _fit_penalised(
