@@ -34,6 +34,7 @@ class Logistic(LogOdds, Softmax):
         Berkson (1944), Application of the logistic function to bio-assay.
 
     Example:
+        >>> import torch
         >>> dose, dead = Variable("dose"), Variable("dead", ["no", "yes"])
         >>> p_dead = Logistic(dead, [dose], weight=[2.0], bias=-1.0)
         >>> p_dead.distribution({"dose": torch.tensor([0.5, 1.0])}).probs[:, 1]
