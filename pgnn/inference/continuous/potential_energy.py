@@ -29,7 +29,7 @@ from pgnn.tape.replay import Replay, recorded
 Floats = NDArray[np.float64]
 
 _TRIES = 100
-_SPREAD = 2.0
+SPREAD = 2.0
 _STEP = 1e-5
 _OFF = 1e-2
 
@@ -158,7 +158,7 @@ class PotentialEnergy:
         points = np.zeros((chains, self.coordinates.size))
         bad = np.ones(chains, dtype=np.bool_)
         for _ in range(_TRIES):
-            candidates = rng.uniform(-_SPREAD, _SPREAD, size=points.shape)
+            candidates = rng.uniform(-SPREAD, SPREAD, size=points.shape)
             points = np.where(bad[:, None], candidates, points)
             potential, gradient = self(points)
             bad = ~(np.isfinite(potential) & np.isfinite(gradient).all(axis=1))

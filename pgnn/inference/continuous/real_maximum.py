@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,8 +15,9 @@ from pgnn.errors import PgnnError, Unsupported
 from pgnn.inference.assignment_with_reals import AssignmentWithReals
 from pgnn.inference.continuous.densities import SummedDensity
 from pgnn.inference.continuous.guides import Delta
-from pgnn.inference.continuous.model_and_guide import ModelAndGuide
+from pgnn.inference.continuous.model_and_guide import ModelAndGuide, make_generator
 from pgnn.inference.continuous.objective import Elbo
+from pgnn.inference.continuous.potential_energy import SPREAD
 from pgnn.inference.convergence import Convergence
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.known_values import known_values, unknown_reals
@@ -28,15 +29,20 @@ if TYPE_CHECKING:
 _ELBO = Elbo()
 _REST, _STEEP = 1e-7, 1e-3
 """Derivatives in nats: tolerance at which an ascent ends, and threshold of its warning."""
+_STARTS, _AGREEING = 5, 3
+"""Largest number of ascents of a row, and number that must have reached its best maximum."""
+_SAME = 1e-3
+"""Nats by which the log densities of one maximum may differ, found from two starts."""
 
 
 def most_probable_reals(settings: Variational, question: Question) -> AssignmentWithReals:
     r"""Return :math:`\arg\max_r p(r, e)`.
 
     Unobserved discrete variables are summed out if the targets are real, and the density
-    :math:`p(r, e) = \sum_z p(z, r, e)` may then have several maxima, of which one is found.
-    Variables without children whose parents are known are set to the modes of their distributions;
-    the others are found by gradient ascent.
+    :math:`p(r, e) = \sum_z p(z, r, e)` may then have several maxima. Variables without children
+    whose parents are known are set to the modes of their distributions; the others are found by
+    gradient ascent, the best of several starts. The answer's diagnostics say how many ``starts``
+    each row has had, and by how many its maximum was ``reached_by``.
 
     Args:
         settings: Settings of the ascent.
@@ -67,8 +73,9 @@ def most_probable_reals(settings: Variational, question: Question) -> Assignment
         )
     with torch.no_grad():
         values = {n: _mode(question, n) for n in leaves}
+    diagnostics: dict[str, Any] = {}
     if rest:
-        values = _ascended(settings, question)
+        values, diagnostics = _ascended(settings, question)
     wanted = [n for n in names if n in queried]
     rows = question.observed
     known = replace(rows, reals={**rows.reals, **values}, names=(*rows.names, *values))
@@ -83,6 +90,7 @@ def most_probable_reals(settings: Variational, question: Question) -> Assignment
         batched=rows.batched,
         index=rows.index,
         engine=type(settings).__name__,
+        diagnostics=diagnostics,
     )
 
 
@@ -96,8 +104,37 @@ def _check_found(integrated_out: list[Hashable]) -> None:
         )
 
 
-def _ascended(settings: Variational, question: Question) -> dict[Hashable, Tensor]:
-    """Return ``(B, *shape)`` maxima of the density, by L-BFGS over all rows at once.
+class _Maxima(NamedTuple):
+    """Where ascents ended, for each row.
+
+    Attributes:
+        values: ``(B, *shape)`` values of the variables.
+        log_densities: ``(B,)`` log densities.
+        gradient: ``(B,)`` largest derivatives.
+        ran_out: ``(B,)`` whether the limit on iterations was reached.
+    """
+
+    values: dict[Hashable, Tensor]
+    log_densities: Tensor
+    gradient: Tensor
+    ran_out: Tensor
+
+    def take(self, other: _Maxima, rows: Tensor, chosen: Tensor) -> None:
+        """Take over the chosen ones among maxima of some rows, in place."""
+        at = rows[chosen]
+        for mine, new in [(self.values[n], x) for n, x in other.values.items()] + [
+            *zip(self[1:], other[1:], strict=True)
+        ]:
+            mine[at] = new[chosen]
+
+
+def _ascended(
+    settings: Variational, question: Question
+) -> tuple[dict[Hashable, Tensor], dict[str, Any]]:
+    """Return ``(B, *shape)`` maxima of the density, the best of several starts, and diagnostics.
+
+    Rows start at zero in unconstrained coordinates, where exchangeable variables are equal and
+    stay so, then at random points, until several starts of a row have reached its best maximum.
 
     Raises:
         PgnnError: If the density becomes non-finite; the message names the variable.
@@ -107,8 +144,55 @@ def _ascended(settings: Variational, question: Question) -> dict[Hashable, Tenso
     """
     question.observed.check_rows()
     density = SummedDensity(question.model, question.observed, question.inputs)
-    problem, generator = ModelAndGuide.of(density, Delta(), ()), torch.Generator()
+    best = _ascent(settings, density, None)
+    same = max(_SAME, _rounded(question.model, best))
+    starts = torch.ones(len(best.log_densities), dtype=torch.int64)
+    reached_by, generator = starts.clone(), make_generator(settings.seed)
+    for _ in range(1, _STARTS):
+        rows = (reached_by < _AGREEING).nonzero()[:, 0]
+        if not len(rows):
+            break
+        starts[rows] += 1
+        try:
+            found = _ascent(settings, density.take(rows), generator)
+        except PgnnError:  # of random points, some have no density
+            continue
+        gain = found.log_densities - best.log_densities[rows]
+        reached_by[rows] += (gain.abs() <= same).long()
+        reached_by[rows[gain > same]] = 1
+        best.take(found, rows, gain > same)
+    verdict = Convergence(type(settings).__name__)
+    late, gradient = best.ran_out & (best.gradient > _STEEP), float(best.gradient.max())
+    if bool(late.any()):
+        verdict.stopped(
+            settings.max_iterations,
+            "raise max_iterations",
+            f"at a derivative of {float(best.gradient[late].max()):.2g}",
+        )
+    elif gradient > max(_STEEP, _rounded(question.model, best)):
+        verdict.no_progress(
+            gradient, "ask about fewer rows at once, or convert the model by model.double()"
+        )
+    verdict.warn()
+    return best.values, {"starts": starts, "reached_by": reached_by}
+
+
+def _ascent(
+    settings: Variational, density: SummedDensity, generator: torch.Generator | None
+) -> _Maxima:
+    """Return maxima of the density by L-BFGS over all rows at once.
+
+    Args:
+        settings: Settings of the ascent.
+        density: Of all rows.
+        generator: Of the start, a point as in Stan; zero in all coordinates if not given.
+    """
+    problem, unused = ModelAndGuide.of(density, Delta(), ()), torch.Generator()
     parameters, most = [*problem.parts.parameters()], max(1, settings.max_iterations)
+    if generator is not None:
+        with torch.no_grad():
+            for p in parameters:
+                p.uniform_(-SPREAD, SPREAD, generator=generator)
     optimizer = torch.optim.LBFGS(
         parameters, max_iter=most, max_eval=2 * most, tolerance_grad=_REST,
         tolerance_change=1e-12, line_search_fn="strong_wolfe",
@@ -117,7 +201,7 @@ def _ascended(settings: Variational, question: Question) -> dict[Hashable, Tenso
     def loss() -> Tensor:
         optimizer.zero_grad()
         with torch.enable_grad():
-            draws = problem.weighted(_ELBO, generator)
+            draws = problem.weighted(_ELBO, unused)
             total = problem.total(draws, _ELBO).neg()
         if not bool(total.isfinite()):
             raise PgnnError(
@@ -128,32 +212,30 @@ def _ascended(settings: Variational, question: Question) -> dict[Hashable, Tenso
         return total
 
     optimizer.step(loss)  # type: ignore[no-untyped-call]
-    gradient = max(float(p.grad.abs().max()) for p in parameters if p.grad is not None)
+    gradients = [p.grad.abs().amax(1) for p in parameters if p.grad is not None]
     with torch.no_grad():
-        draws = problem.weighted(_ELBO, generator)
-    verdict, state = Convergence(type(settings).__name__), optimizer.state[parameters[0]]
+        draws = problem.weighted(_ELBO, unused)
+    state = optimizer.state[parameters[0]]
     ran_out = state["n_iter"] >= most or state["func_evals"] >= 2 * most
-    if ran_out and gradient > _STEEP:
-        verdict.stopped(
-            settings.max_iterations, "raise max_iterations", f"at a derivative of {gradient:.2g}"
-        )
-    elif gradient > max(_STEEP, _rounded(question.model, draws.log_weights)):
-        verdict.no_progress(
-            gradient, "ask about fewer rows at once, or convert the model by model.double()"
-        )
-    verdict.warn()
     assert draws.local is not None
-    return {n: x[0] for n, x in draws.local.values.items()}
+    return _Maxima(
+        {n: x[0].clone() for n, x in draws.local.values.items()},
+        draws.log_weights[0].clone(),
+        torch.stack(gradients).amax(0),
+        torch.full((problem.num_rows,), bool(ran_out)),
+    )
 
 
-def _rounded(model: Any, log_densities: Tensor) -> float:
+def _rounded(model: Any, at: _Maxima) -> float:
     r"""The derivative at which rounding hides what is left to gain in a row.
 
     At curvature one a derivative :math:`g` gains :math:`g^2 / 2`, which a line search does not see
-    below the precision :math:`\epsilon |f|` of the log density that a network returns.
+    below the precision :math:`\epsilon |f|` of the log density, that of the numbers of a network or
+    of a program.
     """
-    precisions = [torch.finfo(p.dtype).eps for p in model.parameters() if p.is_floating_point()]
-    return math.sqrt(2.0 * max(precisions, default=0.0) * float(log_densities.abs().max()))
+    numbers = [x for x in [*model.parameters(), *at.values.values()] if x.is_floating_point()]
+    precision = max(torch.finfo(x.dtype).eps for x in numbers)
+    return math.sqrt(2.0 * precision * float(at.log_densities.abs().max()))
 
 
 def _is_leaf(question: Question, name: Hashable, unknown: list[Hashable]) -> bool:

@@ -135,3 +135,58 @@ def test_states_are_summed_out_where_the_targets_are_real() -> None:
     for step in (0.05, -0.05):
         for k in range(2):
             assert float(log_joint(locs + step * torch.eye(2)[k])) < float(best.log_prob)
+
+
+def two_means(*, float_type: torch.dtype = torch.float64) -> pgnn.Program:
+    """Two exchangeable means, whose density has a saddle point where they are equal."""
+    values = torch.tensor([0.0, 1.0, 10.0, 11.0, 12.0], dtype=float_type)
+    prior = dist.Normal(torch.zeros((), dtype=float_type), 10.0)
+
+    def mixture() -> None:
+        with pyro.plate("components", 2):
+            locs = pyro.sample("locs", prior)
+        with pyro.plate("rows", len(values)):
+            z = pyro.sample("z", dist.Bernoulli(torch.tensor(0.5, dtype=float_type)))
+            pyro.sample("y", dist.Normal(locs[z.long()], 1.0), obs=values)
+
+    return pgnn.Program(mixture)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("float_type", [torch.float32, torch.float64])
+def test_exchangeable_variables_leave_the_saddle_point(seed: int, float_type: torch.dtype) -> None:
+    program = two_means(float_type=float_type)
+    best = program.most_probable(targets="locs", engine=pgnn.Variational(seed=seed))
+    saddle = program.log_prob({"locs": [6.7729, 6.7729]})
+    assert float(saddle) < -78.0
+    # Pyro 1.9.2, AutoDelta from init_to_sample
+    assert float(best.log_prob) == pytest.approx(-16.3577, abs=1e-3)
+    assert sorted(best["locs"].tolist()) == pytest.approx([0.4975, 10.9635], abs=1e-3)
+    assert (int(best.diagnostics["starts"]), int(best.diagnostics["reached_by"])) == (4, 3)
+    again = program.most_probable(targets="locs", engine=pgnn.Variational(seed=seed))
+    assert torch.equal(best["locs"], again["locs"])
+
+
+def test_each_row_keeps_the_best_of_its_own_starts() -> None:
+    a, x = pgnn.Variable("a"), pgnn.Variable("x")
+
+    class Square(nn.Module):
+        def forward(self, a: Tensor) -> Tensor:
+            return (a - 0.3).square()
+
+    model = pgnn.BayesianNetwork(
+        [("a", "x")],
+        [
+            pgnn.Gaussian(a, mean=3.0, covariance=4.0),
+            pgnn.Neural(x, [a], Square(), head=pgnn.NormalHead((), 0.1)),
+        ],
+    ).double()
+    rows = torch.tensor([4.0, 9.0, 0.0], dtype=torch.float64)
+    best = model.most_probable({"x": rows}, "a", engine=pgnn.Variational(seed=1))
+    assert best.diagnostics["starts"].tolist() == [5, 5, 3]
+    grid = torch.linspace(-6.0, 6.0, 24001, dtype=torch.float64)
+    for row, value in zip(rows, best["a"], strict=True):
+        log_joint = dist.Normal(3.0, 2.0).log_prob(grid) + dist.Normal(
+            Square()(grid), 0.1
+        ).log_prob(row)
+        assert float(value) == pytest.approx(float(grid[log_joint.argmax()]), abs=1e-3)
