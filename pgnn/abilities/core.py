@@ -370,6 +370,13 @@ class ExecutableModel(DensityModel):
         """A program of the real latent variables that approximates their posterior."""
         return None
 
+    def start_guide(self, seed: int) -> None:
+        """Draw initial values of the guide's parameters, unless they have been changed since.
+
+        Args:
+            seed: Random seed of the draws.
+        """
+
     def guide_executions(self, observed: Collection[Hashable] = ()) -> Any:
         """Return the executor of the guide.
 

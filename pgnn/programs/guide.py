@@ -77,10 +77,10 @@ def check_guide(
     return frozenset(drawn)
 
 
-def set_up(guide: Callable[[], Any]) -> None:
+def set_up(guide: Callable[[], Any], seed: int = 0) -> None:
     """Execute a guide that is a module once, so that Pyro's autoguides create their parameters."""
     with unchanged_globals():
-        seeded_with(0)
+        seeded_with(seed)
         guide()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -19,12 +19,15 @@ class ProgramParameters(nn.Module):
     Values are stored unconstrained, for optimizers. The initial value is taken from Pyro's global
     store if it contains the name; the store is never changed.
 
+    Attributes:
+        known_names: Names whose initial values are those of Pyro's global store.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._constraints: dict[str, Any] = {}
         self._start: Mapping[str, Any] = _EMPTY
+        self.known_names: frozenset[str] = frozenset()
 
     def value(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
         """Return the value of a parameter; a new one is initialised by its statement.
@@ -48,6 +51,19 @@ class ProgramParameters(nn.Module):
         values = {name: self.value(name, (), {}) for name in self._constraints}
         return {name: value for name, value in values.items() if value is not None}
 
+    def by_statement(self) -> dict[str, Tensor]:
+        """Return the unconstrained parameters by the names of their statements."""
+        return {name: self._parameters[_key(name)] for name in self._constraints}
+
+    def without(self, names: Collection[str]) -> ProgramParameters:
+        """Return the other parameters, which are shared."""
+        others = ProgramParameters()
+        for name in self._constraints:
+            if name not in names:
+                others._constraints[name] = self._constraints[name]
+                others.register_parameter(_key(name), self._parameters[_key(name)])
+        return others
+
     def start_from(self, store: Any) -> None:
         """Initialise new parameters from Pyro's global store."""
         self._start = store.get_state()
@@ -63,6 +79,7 @@ class ProgramParameters(nn.Module):
             constraint = self._start["constraints"].get(name, constraint)
             self._constraints[name] = constraint
             self.register_parameter(_key(name), nn.Parameter(known.detach().clone()))
+            self.known_names |= {name}
             return True
         if len(args) < 2:
             return False

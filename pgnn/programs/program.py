@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,11 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from pgnn.abilities import Inputs
-from pgnn.errors import EvidenceError, Unsupported, closest
+from pgnn.errors import Unsupported
 from pgnn.factors.factor import Factor
 from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.factors.inference_mode import ordinary, outside_inference_mode
-from pgnn.factors.support import Support
 from pgnn.factors.variable import Variable
 from pgnn.models.model import Model
 from pgnn.programs.call import check_call
@@ -26,8 +25,7 @@ from pgnn.programs.program_verbs import ProgramVerbs
 if TYPE_CHECKING:
     from pgnn.inference.engine import Engine
     from pgnn.inference.learner import Learner
-    from pgnn.programs.execution import Execution
-    from pgnn.programs.guide import GuideExecutions
+    from pgnn.programs.guide_start import GuideStart
     from pgnn.programs.sites import ProgramSite
     from pgnn.programs.source import ProgramSource
 
@@ -139,45 +137,21 @@ class Program(ProgramVerbs):
         """The guide, its arguments bound; None if none was given."""
         return self._source.guide
 
-    def support(self, name: str) -> Any:
-        """Return the support of a site, as a constraint of torch.
-
-        If it depends on other sites, the support in one execution is returned.
-
-        Raises:
-            EvidenceError: If no execution has a site of that name.
-        """
-        site = self._source.execute({}, 0).sites.get(name, self._source.sites.get(name))
-        if site is None:
-            raise EvidenceError(f"the program has no site {name!r}{closest(name, self.sites)}")
-        return site.constraint
-
-    @property
-    def event_axes(self) -> dict[Hashable, int]:
-        """See :class:`ExecutableModel`; cells of plates are observed separately."""
-        return {n: len(self._source.sites[s].event) for n, s in self._source.site_names.items()}
-
-    def real_supports(
-        self, names: Iterable[Hashable], held: Mapping[Hashable, Tensor] | None = None
-    ) -> Mapping[Hashable, Support]:
-        """See :class:`ExecutableModel`."""
-        return self._source.real_supports(names, held or {})
-
-    def guide_executions(self, observed: Collection[Hashable] = ()) -> GuideExecutions:
-        """See :class:`ExecutableModel`."""
-        from pgnn.programs.guide import GuideExecutions
-
-        return GuideExecutions(self._source, observed)
-
     def with_arguments(self, *args: Any, **kwargs: Any) -> Program:
         """Return the program with other arguments; parameters are shared."""
+        return self._like(self._programs, args, kwargs, self._source.guide_start)
+
+    def _like(
+        self, programs: Any, args: Any, kwargs: Any, start: GuideStart | None = None
+    ) -> Program:
+        """Return programs with arguments that share the parameters."""
         program = Program.__new__(Program)
         Model.__init__(program)
-        program.param_statements, program._programs = self.param_statements, self._programs
+        program.param_statements, program._programs = self.param_statements, programs
         program.args = tuple(ordinary(x) for x in args)
         program.kwargs = {n: ordinary(x) for n, x in kwargs.items()}
         program._collect()
-        program._read()
+        program._read(start)
         return program
 
     def batch(self) -> ProgramBatch | None:
@@ -238,14 +212,6 @@ class Program(ProgramVerbs):
 
         return log_density(self, reals, evidence, inputs)
 
-    def execute(self, held: Mapping[Hashable, Tensor], seed: int) -> Execution:
-        """See :class:`ExecutableModel`."""
-        return self._source.execute(held, seed)
-
-    def execute_together(self, held: Mapping[Hashable, Tensor], *args: Any, **named: Any) -> Any:
-        """See :class:`ExecutableModel`."""
-        return self._source.execute_together(held, *args, **named)
-
     def fit(
         self,
         data: Any = None,
@@ -298,13 +264,14 @@ class Program(ProgramVerbs):
         self._loose = nn.ParameterList(loose)
         self.refresh_parameters()
 
-    def _read(self) -> None:
+    def _read(self, start: GuideStart | None = None) -> None:
         """Analyse the program."""
         from pgnn.programs.sites import ProgramSite
         from pgnn.programs.source import ProgramSource
 
         read = outside_inference_mode(ProgramSource)
-        source = read(self._programs, self.args, self.kwargs, self.param_statements, self._rows)
+        statements = self.param_statements
+        source = read(self._programs, self.args, self.kwargs, statements, self._rows, start)
         self._source: ProgramSource = source
         self._variables = dict(source.variables)
         self._sites = ProgramSite.read(source)
@@ -368,7 +335,7 @@ class ProgramBatch(Program):
         self._rows = dict(chosen.rows)
         self._rows |= {n: torch.arange(number) for n, (_, number) in self._drawn.items()}
         self._collect()
-        self._read()
+        self._read(program._source.guide_start)
         if self.obstacle is not None:
             names = ", ".join(repr(n) for n in self._drawn) or "its plates"
             raise Unsupported(f"{self.obstacle}: {names} cannot be subsampled")

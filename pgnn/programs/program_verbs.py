@@ -7,32 +7,26 @@ from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor
 
-from pgnn.abilities import ExecutableModel, Inputs
+from pgnn.abilities import Inputs
+from pgnn.errors import Unsupported
 from pgnn.models.model import Model
 from pgnn.models.partition_verbs import over_partitions
+from pgnn.programs.sourced_program import SourcedProgram
 
 if TYPE_CHECKING:
     from pgnn.inference.engine import Engine
     from pgnn.inference.posterior import Posterior
     from pgnn.inference.samples import Samples
     from pgnn.programs.program import Program
-    from pgnn.programs.source import ProgramSource
 
 
-class ProgramVerbs(Model, ExecutableModel):
+class ProgramVerbs(SourcedProgram):
     """The verbs that differ between programs and other models.
 
     :meth:`query` can return values that the program computes and names, by ``pyro.deterministic``
     or as sites of a ``Delta`` distribution: they are averaged over draws of the engine. Log
     probabilities include the factor :attr:`power`.
     """
-
-    _source: ProgramSource
-
-    @property
-    def constants(self) -> Mapping[Hashable, Tensor]:
-        """See :class:`VariableModel`."""
-        return self._source.constants
 
     def _repr_html_(self) -> str:
         from pgnn.programs.program_html import program_html
@@ -93,6 +87,19 @@ class ProgramVerbs(Model, ExecutableModel):
         if self.power == 1.0:
             return super().log_prob(data, inputs=inputs, engine=engine)
         return self.query([], data, inputs=inputs, engine=engine, errors="nan").log_evidence
+
+    def do(self, interventions: Any) -> Model:
+        """Not supported: Pyro's handler intervenes, ``pgnn.Program(pyro.do(program, values))``.
+
+        Raises:
+            Unsupported: Always.
+        """
+        given = interventions if isinstance(interventions, Mapping) else {"x": 1.0}
+        values = ", ".join(f"{n!r}: torch.tensor({x!r})" for n, x in given.items())
+        raise Unsupported(
+            "do() is for BayesianNetwork; a program is intervened on by Pyro's handler",
+            f"use pgnn.Program(pyro.do(program, {{{values}}}))",
+        )
 
     def _names(self, targets: Any) -> list[Hashable]:
         from pgnn.inference.question import listed

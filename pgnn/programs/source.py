@@ -26,6 +26,7 @@ from pgnn.programs.evaluation import Evaluation, Tables, shaped, tables_in_rows
 from pgnn.programs.execution import Execution, run_once
 from pgnn.programs.graph_program import ModelProgram
 from pgnn.programs.guide import check_guide, drawn_sites, set_up
+from pgnn.programs.guide_start import GuideStart
 from pgnn.programs.handlers import PlateRows
 from pgnn.programs.joint_execution import JointExecution, Weigh, run_together
 from pgnn.programs.lowering import Lowering, masked
@@ -52,12 +53,14 @@ class ProgramSource:
         kwargs: Keyword arguments of both.
         parameters: Values of ``pyro.param`` statements.
         rows: Rows of subsampled plates; all rows by default.
+        start: Initial values of the guide, if it has been executed before.
 
     Attributes:
         program: The program with its arguments bound.
         model: The program with the rows of a batch.
         guide: The guide, with the same arguments and rows.
         guide_sites: Names of the sites of the guide.
+        guide_start: Initial values of its parameters; None without a guide.
         rows: Rows of the subsampled plates.
         incomplete: Reason why the program runs only with a batch of rows, or None.
         sites: Sites of the program.
@@ -76,23 +79,39 @@ class ProgramSource:
         kwargs: Mapping[str, Any],
         parameters: ProgramParameters,
         rows: Mapping[str, Tensor] | None = None,
+        start: GuideStart | None = None,
     ) -> None:
         self.parameters, self.rows = parameters, PlateRows(rows)
         self._together: dict[frozenset[Hashable], str | None] = {}
         parameters.start_from(pyro.get_param_store())
         model, guide = programs
         self.program: Callable[[], Any] = lambda: model(*args, **kwargs)
+        self._arguments = (args, kwargs)
         self.tensors = [x for x in [*args, *kwargs.values()] if isinstance(x, Tensor)]
         self.incomplete: str | None = None
         self.guide_sites: frozenset[str] = frozenset()
         self._read(batch=rows is not None)
-        self.guide = None if guide is None else self.rows.bound(lambda: guide(*args, **kwargs))
+        self.guide = None if guide is None else self._bound(guide)
         self._name_variables(model.site_variables if isinstance(model, ModelProgram) else {})
-        if self.guide is not None:
+        self.guide_start = start
+        if guide is not None and self.guide is not None:
+            self.guide_start = start or GuideStart(guide, parameters)
             if isinstance(guide, torch.nn.Module):
                 set_up(self.guide)
             self.guide_sites = check_guide(self.guide, self.sites, parameters)
+            if start is None:
+                self.guide_start.record()
         parameters.forget_start()
+
+    def start_guide(self, seed: int) -> None:
+        """Draw the initial values of the guide's parameters, unless they have been changed."""
+        if self.guide_start is not None:
+            self.guide_start.redraw(self._bound, seed)
+
+    def _bound(self, guide: Callable[..., Any]) -> Callable[[], Any]:
+        """Return a guide with the arguments of the program, and the rows of its plates."""
+        args, kwargs = self._arguments
+        return self.rows.bound(lambda: guide(*args, **kwargs))
 
     def _name_variables(self, declared: Mapping[str, Variable]) -> None:
         """Create a variable for each latent site, declared ones first."""

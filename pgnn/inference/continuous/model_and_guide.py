@@ -231,18 +231,27 @@ class ModelAndGuide:
         return draws._replace(values=self.batches.values(draws.values))
 
     @contextlib.contextmanager
-    def fitted_parameters(self, generator: torch.Generator) -> Iterator[list[Tensor]]:
+    def fitted_parameters(
+        self, generator: torch.Generator, anew: bool = True
+    ) -> Iterator[list[Tensor]]:
         """Yield the parameters that a query may fit: the guide's, which are restored afterwards.
 
         Those of a program's own guide are the parameters of the program on which its draws depend
         and its density does not.
+
+        Args:
+            generator: Random generator of draws and of initial values.
+            anew: Whether those of a program's guide that were never fitted are drawn anew.
         """
         local = self._part("local") if "local" in self.parts else None
         if not isinstance(local, ProgramDraws):
             yield [*self.parts.parameters()]
             return
+        model: Any = self.density.model
         parameters = self._parameters_of_draws(local, generator)
-        with restored(self.density.model):
+        with restored(model):
+            if anew:
+                model.start_guide(int(generator.initial_seed()))
             try:
                 yield parameters
             finally:

@@ -322,8 +322,9 @@ class Variational(Engine, Learner):
     ) -> Iterator[tuple[ModelAndGuide, History]]:
         """Return the fitted guide; the parameters of the model are restored."""
         problem = self._model_and_guide(density)
-        self._check_possible(problem, errors)
-        with problem.fitted_parameters(self._generator(_PARAMETERS)) as parameters:
+        generator, anew = self._generator(_PARAMETERS), self.max_iterations > 0
+        with problem.fitted_parameters(generator, anew) as parameters:
+            self._check_possible(problem, errors)
             yield (
                 problem,
                 VariationalFit(self, self.seed, self.progress).maximize(problem, parameters),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from pgnn.abilities import Inputs
+from pgnn.abilities import ExecutableModel, Inputs
 from pgnn.errors import PgnnError
 from pgnn.inference.continuous.curvature_step import CurvatureStep
 from pgnn.inference.continuous.guides import Amortised
@@ -318,6 +318,8 @@ class VariationalFit:
                 stack.enter_context(restored_on_failure(module))
             try:
                 begin_learning(model, observed, make_generator(self.seed))
+                if guide is None and isinstance(model, ExecutableModel):
+                    model.start_guide(int(make_generator(self.seed).initial_seed()))
                 problem = ModelAndGuide.of(
                     training_density(model, observed, inputs),
                     guide,
