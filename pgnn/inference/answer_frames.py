@@ -84,6 +84,30 @@ def step_index(size: int, rows: int | None, index: Any) -> Any:
     return step if rows is None else nested_index(row_index(index, rows), step)
 
 
+def state_index(variables: Sequence[Variable]) -> Any:
+    """Return the pandas index ``(variable, state)`` of the states of discrete variables."""
+    import pandas as pd
+
+    pairs = [(v.name, state) for v in variables for state in v.states or ()]
+    parts = [plain_index([p[k] for p in pairs]) for k in (0, 1)]
+    return pd.MultiIndex.from_arrays(parts, names=["variable", "state"])
+
+
+def within(frame: Any, size: int, lengths: Sequence[int] | None) -> Any:
+    """Return a frame with a row for each step of each sequence, without those after its end.
+
+    Args:
+        frame: With ``size`` rows for each sequence.
+        size: Number of steps of the longest sequence.
+        lengths: Steps of each sequence; all have ``size`` if None.
+    """
+    import numpy as np
+
+    if lengths is None or min(lengths, default=size) == size:
+        return frame
+    return frame[(np.arange(size) < np.asarray(lengths)[:, None]).ravel()]
+
+
 def plain_index(values: Sequence[Any], name: str | None = None) -> Any:
     """Return a pandas index of values; tuples do not become levels."""
     import pandas as pd

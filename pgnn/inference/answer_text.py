@@ -87,8 +87,10 @@ def state_table(variables: Sequence[Variable], codes: NDArray[Any]) -> str:
             entries.append((str(v.name), str(v.decode([states])[0])))
         elif 0 < size <= CELLS:
             entries += _array_lines(v, states)
+        elif len(v.shape) == 1:
+            entries += [(str(v.name), _beginning(v, states)), ("", _counts(v, states))]
         else:
-            entries.append((str(v.name), f"{_shape(v)}: {_counted(v, states)}"))
+            entries.append((str(v.name), _counts(v, states)))
     width = max([len("variable"), *(len(name) for name, _ in entries)])
     lines = [f"{'variable':<{width}}  most probable state"]
     return "\n".join([*lines, *(f"{name:<{width}}  {text}" for name, text in entries)])
@@ -192,6 +194,19 @@ def _array_lines(v: Variable, codes: NDArray[Any]) -> Iterator[tuple[str, str]]:
         at = str(list(index)) if index else ""
         row = (labels[k] if k >= 0 else "None" for k in codes[index].tolist())
         yield f"{v.name}{at}", " ".join(f"{label:<{pad}}" for label in row).rstrip()
+
+
+def _beginning(v: Variable, codes: NDArray[Any]) -> str:
+    """Return the first states of a sequence, as many as fit a line."""
+    known = codes[: int(np.flatnonzero(codes >= 0).max(initial=-1)) + 1]
+    names = [str(x) for x in v.decode(known[: WIDTH // 2])]
+    ends = np.cumsum([1 + len(name) for name in names])
+    fit = max(1, int((ends <= WIDTH - len(str(v.name)) - len(" ...")).sum()))
+    return " ".join(names[:fit]) + " ..." * (fit < len(known))
+
+
+def _counts(v: Variable, codes: NDArray[Any]) -> str:
+    return f"{_shape(v)}: {_counted(v, codes)}"
 
 
 def _shape(v: Variable) -> str:

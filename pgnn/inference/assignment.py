@@ -24,6 +24,7 @@ from pgnn.inference.answer_frames import (
     num_steps_of,
     row_index,
     step_index,
+    within,
 )
 from pgnn.inference.answer_text import diagnostics_text, state_table
 
@@ -63,6 +64,8 @@ class Assignment(CodedMapping):
     """
 
     is_score: bool = False
+    lengths: Sequence[int] | None = None
+    """Steps of each sequence of a batch of evidence over time."""
 
     def __init__(
         self,
@@ -91,6 +94,15 @@ class Assignment(CodedMapping):
         return self._log_prob if self.batched else self._log_prob[0]
 
     @property
+    def kind(self) -> str:
+        """``"exact"`` if no assignment is more probable, ``"best found"`` if one may be.
+
+        Of a batch, ``"exact"`` if all rows are.
+        """
+        gaps = self._gaps
+        return "exact" if gaps is not None and not bool((gaps > 0.0).any()) else "best found"
+
+    @property
     def upper_bound(self) -> Tensor | None:
         """``()`` or ``(B,)`` bound on the log probability of any assignment; None if unknown."""
         if self._upper_bound is None or self.batched:
@@ -115,7 +127,8 @@ class Assignment(CodedMapping):
 
         Args:
             steps: Whether each position along the first axis of the arrays (time, in models over
-                time) has its own row: index ``step``, for a batch ``(row, step)``.
+                time) has its own row: index ``step``, for a batch ``(row, step)``; rows end
+                where their sequences do.
 
         Raises:
             EvidenceError: With ``steps``, if the variables do not share a first axis.
@@ -128,9 +141,8 @@ class Assignment(CodedMapping):
             by_step(self._columns.cut(self._states, v.name), v, size, 1) for v in self.variables
         ]
         codes = torch.cat([c.reshape(rows * size, -1) for c in columns], dim=1)
-        return label_frame(
-            variables, codes, step_index(size, rows if self.batched else None, self._index)
-        )
+        index = step_index(size, rows if self.batched else None, self._index)
+        return within(label_frame(variables, codes, index), size, self.lengths)
 
     def table(self, row: int = 0) -> str:
         """Return one row as text: a line for each variable, then the log probability."""
@@ -138,13 +150,22 @@ class Assignment(CodedMapping):
         what = "log score" if self.is_score else "log probability"
         return f"{table}\n{what} {self._log_prob[row].item():z.6f}{self._bound_text(row)}"
 
+    @property
+    def _gaps(self) -> Tensor | None:
+        """``(B,)`` by how much another assignment may be more probable, 0 up to rounding."""
+        if self._upper_bound is None:
+            return None
+        gaps = (self._upper_bound - self._log_prob).nan_to_num(nan=0.0)
+        size = self._log_prob.abs().clamp(min=1.0)
+        return gaps.where(gaps > _ROUNDING * size, 0.0)
+
     def _bound_text(self, row: int) -> str:
         """Return a note on how much better another assignment may be."""
         by = f" by {self.engine}" if self.engine else ""
-        if self._upper_bound is None:
+        if self._gaps is None:
             return f" (best found{by})" if by else ""
-        gap = (self._upper_bound[row] - self._log_prob[row]).item()
-        if gap > _ROUNDING * max(1.0, abs(self._log_prob[row].item())):
+        gap = self._gaps[row].item()
+        if gap > 0.0:
             return f" (best found{by}; no other is more than {gap:.4g} above)"
         return f" (exact, {self.engine})" if by else " (exact)"
 

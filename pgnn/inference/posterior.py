@@ -18,7 +18,14 @@ from pgnn.errors import EvidenceError, Unsupported, counted
 from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
 from pgnn.inference.answer_columns import AnswerColumns
-from pgnn.inference.answer_frames import at_a_step, by_step, num_steps_of, plain_index, step_index
+from pgnn.inference.answer_frames import (
+    at_a_step,
+    by_step,
+    num_steps_of,
+    state_index,
+    step_index,
+    within,
+)
 from pgnn.inference.answer_text import CELLS, diagnostics_text, probability_table
 from pgnn.inference.findings import Findings
 
@@ -110,6 +117,7 @@ class Posterior(Mapping[Hashable, Categorical]):
     __hash__ = object.__hash__
     findings: Findings | None = None
     is_partition: bool = False
+    lengths: Sequence[int] | None = None
 
     def __init__(
         self,
@@ -247,7 +255,7 @@ class Posterior(Mapping[Hashable, Categorical]):
             For one row: index ``(variable, state)``, column ``probability``. For a batch: columns
             ``(variable, state)``, and the index of the evidence if it was a data frame. The
             elements of an array are variables, such as ``("pixel", 3, 4)``. With ``steps`` columns
-            ``(variable, state)`` and index ``step``, of a batch ``(row, step)``.
+            ``(variable, state)`` and index ``step``, of a batch ``(row, step)`` within its sequence.
 
         Raises:
             EvidenceError: With ``steps``, if the variables do not share a first axis.
@@ -264,13 +272,10 @@ class Posterior(Mapping[Hashable, Categorical]):
         else:
             table = self._marginals.detach().cpu().numpy()
             singles = [single for v in self.variables for single in v.elements()]
-        pairs = [(v.name, state) for v in singles for state in v.states or ()]
-        labels = pd.MultiIndex.from_arrays(
-            [plain_index([p[k] for p in pairs]) for k in (0, 1)], names=["variable", "state"]
-        )
+        labels = state_index(singles)
         if steps:
             index = step_index(size, self.num_rows if self.batched else None, self._index)
-            return pd.DataFrame(table, columns=labels, index=index)
+            return within(pd.DataFrame(table, columns=labels, index=index), size, self.lengths)
         if self.batched:
             return pd.DataFrame(table.copy(), columns=labels, index=self._index)
         return pd.DataFrame({"probability": table[0]}, index=labels)

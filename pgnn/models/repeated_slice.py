@@ -191,7 +191,11 @@ def slice_graph(conditionals: Mapping[Hashable, Conditional]) -> nx.DiGraph:
                     f"{name!r} depends on {source!r}, which is not a variable of the slice"
                 )
             if (known.child.states, known.child.shape) != (v.states, v.shape):
-                raise ModelError(f"{name!r} and {source!r} disagree about what {v.name!r} is")
+                raise ModelError(
+                    f"{name!r} and {source!r} disagree about what {v.name!r} is: for {name!r} it "
+                    f"is {v!r}, and the model has {known.child!r}",
+                    "declare both in the same way",
+                )
             graph.add_edge(v.name, name)
     check_directed_acyclic(graph)
     return nx.freeze(graph)

@@ -53,7 +53,8 @@ class ProgramParameters(nn.Module):
 
     def by_statement(self) -> dict[str, Tensor]:
         """Return the unconstrained parameters by the names of their statements."""
-        return {name: self._parameters[_key(name)] for name in self._constraints}
+        raw = {name: self._parameters[_key(name)] for name in self._constraints}
+        return {name: x for name, x in raw.items() if x is not None}
 
     def without(self, names: Collection[str]) -> ProgramParameters:
         """Return the other parameters, which are shared."""

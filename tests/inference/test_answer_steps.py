@@ -74,3 +74,25 @@ def test_tables_of_some_variables():
         answer.table("stat")
     with pytest.raises(EvidenceError, match="there is no row 3"):
         answer.table(row=3)
+
+
+def test_rows_end_where_their_sequences_do() -> None:
+    x = pgnn.Variable("x")
+    states = pgnn.Variable("state", 2)
+    normal = pgnn.Gaussian(x, [states], mean=[0.0, 3.0], covariance=[1.0, 1.0])
+    model = pgnn.HiddenMarkovModel(2, {"x": normal}, initial=[0.5, 0.5],
+                                   transitions=[[0.9, 0.1], [0.1, 0.9]])  # fmt: skip
+    rows = {"x": np.array([0.1, 3.2, 0.2, 2.9, 3.1])}
+    expected = [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)]
+    for answer in (
+        model.decode(rows, lengths=[2, 3]),
+        model.smooth(rows, lengths=[2, 3]),
+        model.filter(rows, lengths=[2, 3]),
+    ):
+        frame = answer.frame(steps=True)
+        assert [*frame.index] == expected
+        assert not frame.isna().any(axis=None)
+    never = pgnn.HiddenMarkovModel(2, {"y": [[1.0, 0.0], [1.0, 0.0]]})
+    gone = never.smooth({"y": [[0, 0], [0, 1, 0]]}, errors="nan").frame(steps=True)
+    assert [*gone.index] == expected  # impossible rows keep their steps
+    assert gone.isna().all(axis=1).tolist() == [False, False, True, True, True]

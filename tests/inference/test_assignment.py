@@ -138,3 +138,32 @@ def test_k_best_printed() -> None:
     assert printed.startswith("number 1 of 2\nvariable  most probable state\nrain      yes")
     assert "number 2 of 2" in printed
     assert repr(best()) == "<KBest: 2 assignments of 2 variables>"
+
+
+def test_kind_tells_what_is_proven() -> None:
+    assert one().kind == batch().kind == "best found"
+    rest = {"batched": True, "engine": "Search"}
+    proven = Assignment([RAIN, DICE], STATES, LOGS, upper_bound=LOGS + 1e-12, **rest)
+    assert proven.kind == "exact"
+    assert "(exact, Search)" in proven.table(1)
+    above = LOGS + torch.tensor([0.0, 0.5])
+    half = Assignment([RAIN, DICE], STATES, LOGS, upper_bound=above, **rest)
+    assert half.kind == "best found"
+    assert "(exact, Search)" in half.table(0)
+    assert "no other is more than 0.5 above" in half.table(1)
+    impossible = torch.full((1,), -math.inf)
+    none = Assignment([RAIN, DICE], STATES[:1], impossible, batched=False, upper_bound=impossible)
+    assert none.kind == "exact"
+
+
+def test_a_printed_path_begins_with_its_states() -> None:
+    words = Variable("tag", ["noun", "verb"], (30,))
+    codes = torch.tensor([0, 1, 1] * 10)[None]
+    text = str(Assignment([words], codes, LOGS[:1], batched=False))
+    line, counts = text.splitlines()[1:3]
+    assert line.startswith("tag       noun verb verb noun verb")
+    assert line.endswith(" ...")
+    assert 70 < len(line) <= 98
+    assert counts.strip() == "30 cells: verb in 20, noun in 10"
+    ended = torch.where(torch.arange(30) < 4, codes, -1)
+    assert "noun verb verb noun\n" in str(Assignment([words], ended, LOGS[:1], batched=False))

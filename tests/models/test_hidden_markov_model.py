@@ -330,3 +330,12 @@ def test_a_failed_fit_leaves_the_shape_undeclared() -> None:
     assert model.variables["x"].shape == ("T",)
     model.fit({"x": [_steps((40, 2))]}, seed=0, progress=False)
     assert model.variables["x"].shape == ("T", 2)
+
+
+def test_declarations_that_disagree_are_both_shown() -> None:
+    act = pgnn.Variable("act", ["walk", "shop"])
+    table = pgnn.Tabular(act, [pgnn.Variable("state", 2)], [[0.5, 0.5], [0.1, 0.9]])
+    with pytest.raises(pgnn.ModelError) as error:
+        pgnn.HiddenMarkovModel(["rain", "sun"], {"act": table})
+    assert "Variable('state', [0, 1])" in str(error.value)
+    assert "Variable('state', ['rain', 'sun'])" in str(error.value)

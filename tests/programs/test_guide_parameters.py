@@ -52,7 +52,7 @@ def two_means() -> None:
 def drawn_start() -> None:
     at = pyro.param("at", lambda: torch.randn(2))
     with pyro.plate("parts", 2):
-        pyro.sample("m", dist.Delta(at))
+        pyro.sample("m", dist.Normal(at, 0.1))
 
 
 def sampled(kind: Any) -> Any:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, MixtureSameFamily
 
-from pgnn.errors import AdvisedWarning, ModelError
+from pgnn.errors import AdvisedWarning, ModelError, short_repr
 from pgnn.factors.conditionals.covariance import Covariance
 from pgnn.factors.conditionals.emission import Emission, kmeans
 from pgnn.factors.conditionals.exponential_family import Statistics
@@ -71,6 +72,14 @@ class GaussianMixture(Emission):
         form: Covariance | None = None,
     ) -> None:
         super().__init__(child, parents)
+        if isinstance(num_components, bool) or not isinstance(num_components, Integral):
+            raise ModelError(
+                f"num_components of {child.name!r} must be a whole number, got "
+                f"{short_repr(num_components)}",
+                "give the parameters after it: GaussianMixture(child, parents, 2, weights=..., "
+                "mean=..., covariance=...)",
+            )
+        num_components = int(num_components)
         if num_components < 1:
             raise ModelError(f"GaussianMixture needs a component or more, got {num_components}")
         component = Variable((child.name, "component"), num_components)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from pgnn.inference.answer_frames import num_steps_of, step_index
+from pgnn.inference.answer_frames import num_steps_of, step_index, within
 from pgnn.inference.with_reals import WithReals
 
 
@@ -44,5 +44,5 @@ class RealsAtSteps(WithReals):
                     single = str((name, *place)) if place else name
                     columns[single, statistic] = numbers[(slice(None), *place)]
         index = step_index(self.num_steps, self.num_rows if self.batched else None, self.index)
-        reals = pd.DataFrame(columns, index=index)
+        reals = within(pd.DataFrame(columns, index=index), self.num_steps, self.lengths)
         return pd.concat([super().frame(steps=True), reals], axis=1) if self.variables else reals

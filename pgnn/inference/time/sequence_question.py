@@ -207,6 +207,12 @@ class SequenceQuestion(BaseQuestion):
             engine=self.engine,
         )
 
+    def answered(self, answer: Any) -> Any:
+        """Note the lengths of the sequences; see the base class."""
+        if self.observed.batched:
+            answer.lengths = self.observed.lengths.tolist()
+        return answer
+
     def samples(self, drawn: Mapping[Hashable, Tensor], n: int) -> Samples:
         """Assemble draws ``(n, B, T, ...)`` of all of the model's variables."""
         observed, variables = self.observed, self.over_time([*self.model.variables.values()])

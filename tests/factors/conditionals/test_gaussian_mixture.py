@@ -96,3 +96,11 @@ def test_given_numbers_are_constants() -> None:
     assert p.components.covariance.unique().numel() > 1
     assert p.factor({"x": rows(5)}).log_values.isfinite().all()
     assert p.num_free_parameters == 2 + 4 + 4
+
+
+@pytest.mark.parametrize("weights", [[[0.5, 0.5]], np.full((2, 2), 0.5), 2.0, True])
+def test_parameters_in_place_of_the_number_of_components(weights: object) -> None:
+    with pytest.raises(ModelError, match=r"num_components of 'x' must be a whole number.*weights="):
+        GaussianMixture(X, [], weights, [0.0, 1.0], [1.0, 1.0])
+    number = GaussianMixture(X, [], np.int64(2)).num_components
+    assert (number, type(number)) == (2, int)
