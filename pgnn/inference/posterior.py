@@ -255,30 +255,26 @@ class Posterior(Mapping[Hashable, Categorical]):
             For one row: index ``(variable, state)``, column ``probability``. For a batch: columns
             ``(variable, state)``, and the index of the evidence if it was a data frame. The
             elements of an array are variables, such as ``("pixel", 3, 4)``. With ``steps`` columns
-            ``(variable, state)`` and index ``step``, of a batch ``(row, step)`` within its sequence.
+            ``(variable, state)`` and index ``step``, of a batch ``(row, step)``.
 
         Raises:
             EvidenceError: With ``steps``, if the variables do not share a first axis.
         """
         import pandas as pd
 
-        if steps:
-            size = self.num_steps
-            lead = int(self.batched)
-            steps_of_each = [by_step(self.probs(v.name), v, size, lead) for v in self.variables]
-            parts = [x.reshape(self.num_rows * size, -1) for x in steps_of_each]
-            table = torch.cat(parts, dim=1).detach().cpu().numpy()
-            singles = [e for v in at_a_step(self.variables) for e in v.elements()]
-        else:
+        if not steps:
             table = self._marginals.detach().cpu().numpy()
-            singles = [single for v in self.variables for single in v.elements()]
-        labels = state_index(singles)
-        if steps:
-            index = step_index(size, self.num_rows if self.batched else None, self._index)
-            return within(pd.DataFrame(table, columns=labels, index=index), size, self.lengths)
-        if self.batched:
-            return pd.DataFrame(table.copy(), columns=labels, index=self._index)
-        return pd.DataFrame({"probability": table[0]}, index=labels)
+            labels = state_index([single for v in self.variables for single in v.elements()])
+            if self.batched:
+                return pd.DataFrame(table.copy(), columns=labels, index=self._index)
+            return pd.DataFrame({"probability": table[0]}, index=labels)
+        size, lead = self.num_steps, int(self.batched)
+        parts = [by_step(self.probs(v.name), v, size, lead) for v in self.variables]
+        parts = [x.reshape(self.num_rows * size, -1) for x in parts]
+        table = torch.cat(parts, dim=1).detach().cpu().numpy()
+        labels = state_index([e for v in at_a_step(self.variables) for e in v.elements()])
+        index = step_index(size, self.num_rows if self.batched else None, self._index)
+        return within(pd.DataFrame(table, columns=labels, index=index), size, self.lengths)
 
     def table(
         self,

@@ -72,14 +72,15 @@ class GaussianMixture(Emission):
         form: Covariance | None = None,
     ) -> None:
         super().__init__(child, parents)
-        if isinstance(num_components, bool) or not isinstance(num_components, Integral):
+        number: Any = num_components
+        if isinstance(number, bool) or not isinstance(number, Integral):
             raise ModelError(
                 f"num_components of {child.name!r} must be a whole number, got "
-                f"{short_repr(num_components)}",
+                f"{short_repr(number)}",
                 "give the parameters after it: GaussianMixture(child, parents, 2, weights=..., "
                 "mean=..., covariance=...)",
             )
-        num_components = int(num_components)
+        num_components = int(number)
         if num_components < 1:
             raise ModelError(f"GaussianMixture needs a component or more, got {num_components}")
         component = Variable((child.name, "component"), num_components)

@@ -182,7 +182,7 @@ class SequenceEngine(SequenceReader):
         )
         what = f"{k:,} best paths of {question.observed.num_rows:,} rows"
         check_size(what, cells, self.max_answer_bytes, "Ask for fewer")
-        best: Assignment | KBest = question.answered(self.best_paths(question, k))
+        best: Assignment | KBest = question.with_lengths(self.best_paths(question, k))
         return best
 
     def answer_sample(self, question: SequenceQuestion, n: int, seed: int | None) -> Samples:

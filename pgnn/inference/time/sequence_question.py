@@ -82,8 +82,15 @@ class SequenceQuestion(BaseQuestion):
                     _check_real(v.name, takes_reals, v.name in known)
 
     def answered(self, answer: Any) -> Any:
-        """Return a posterior restricted to the targets at single steps."""
-        return super().answered(answer if self.at is None else self.at.restricted(answer))
+        """Return a posterior restricted to the targets at single steps, and with lengths."""
+        restricted = answer if self.at is None else self.at.restricted(answer)
+        return super().answered(self.with_lengths(restricted))
+
+    def with_lengths(self, answer: Any) -> Any:
+        """Return an answer about a batch with the lengths of its sequences."""
+        if self.observed.batched:
+            answer.lengths = self.observed.lengths.tolist()
+        return answer
 
     def check_whole(self) -> None:
         """Refuse targets at single steps, whose other steps would be maximised with them.
@@ -206,12 +213,6 @@ class SequenceQuestion(BaseQuestion):
             upper_bound=scores[:, 0],
             engine=self.engine,
         )
-
-    def answered(self, answer: Any) -> Any:
-        """Note the lengths of the sequences; see the base class."""
-        if self.observed.batched:
-            answer.lengths = self.observed.lengths.tolist()
-        return answer
 
     def samples(self, drawn: Mapping[Hashable, Tensor], n: int) -> Samples:
         """Assemble draws ``(n, B, T, ...)`` of all of the model's variables."""
