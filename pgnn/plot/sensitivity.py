@@ -87,7 +87,7 @@ def _informative(frame: Any, column: str) -> tuple[list[dict[Any, Any]], int]:
 def _signed_bars(ax: Any, values: Any) -> None:
     """Draw bars, with a legend if some are positive and some negative."""
     places, colours = np.arange(len(values)), colours_of(2)
-    for sign, colour, label in ((1, colours[0], "raises it"), (-1, colours[1], "lowers it")):
+    for sign, colour, label in ((1, colours[0], "increases it"), (-1, colours[1], "decreases it")):
         chosen = (values >= 0) == (sign > 0)
         if chosen.any():
             ax.barh(places[chosen], values[chosen], color=colour, label=label)
@@ -101,7 +101,7 @@ def _of(column: str, question: str) -> str:
 
 
 def _title(ax: Any, text: str) -> None:
-    ax.set_title("\n".join(wrap(text, _WIDE)), fontsize=8, loc="left", parse_math=False)
+    ax.set_title("\n".join(wrap(text, _WIDE)), fontsize=10, loc="left", parse_math=False)
 
 
 def sensitivity(function: Curve | Surface, *, ax: Any = None) -> Any:
@@ -125,12 +125,16 @@ def sensitivity(function: Curve | Surface, *, ax: Any = None) -> Any:
         values = function(grid[:, None], grid[None, :])
         filled = ax.contourf(grid, grid, values.T, levels=np.linspace(0, 1, 21), cmap="cividis")
         ax.figure.colorbar(filled, ax=ax, label="posterior probability")
-        ax.plot(*function.values, "o", color="#D55E00", markeredgecolor="white", label="now")
+        ax.plot(
+            *function.values, "o", color="#D55E00", markeredgecolor="white", label="current values"
+        )
         ax.set_xlabel(_formula(function.entries[0]), parse_math=False)
         ax.set_ylabel(_formula(function.entries[1]), parse_math=False)
     else:
         ax.plot(grid, function(grid), color=colours_of(1)[0])
-        ax.plot(function.value, function(function.value), "o", color="#D55E00", label="now")
+        ax.plot(
+            function.value, function(function.value), "o", color="#D55E00", label="current value"
+        )
         ax.set(xlim=(0, 1), ylim=(0, 1), ylabel="posterior probability")
         ax.set_xlabel(_formula(function.entry), parse_math=False)
         ax.spines[["top", "right"]].set_visible(False)
@@ -175,4 +179,4 @@ def _label(line: Mapping[Any, Any]) -> str:
 
 def _formula(entry: Entry) -> str:
     given = ", ".join(f"{n}={s}" for n, s in entry.parents.items())
-    return f"p({entry.variable}={entry.state}{' | ' if given else ''}{given})"
+    return f"P({entry.variable}={entry.state}{' | ' if given else ''}{given})"

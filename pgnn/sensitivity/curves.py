@@ -114,14 +114,14 @@ def curve(
 ) -> Curve:
     """Return a posterior probability as a function of an entry of a table.
 
-    The others of its row change in proportion.
+    The other entries of its row are rescaled in proportion.
 
     Args:
         model: A Bayesian network.
         target: A state of a variable that was not observed.
         entry: The entry.
-        evidence: One row of it.
-        engine: An exact one.
+        evidence: One row of evidence.
+        engine: An exact engine.
 
     Raises:
         EvidenceError: If the target, the entry or the evidence is wrong.
@@ -161,8 +161,8 @@ def surface(
         model: A Bayesian network.
         target: A state of a variable that was not observed.
         entries: The two entries.
-        evidence: One row of it.
-        engine: An exact one.
+        evidence: One row of evidence.
+        engine: An exact engine.
 
     Raises:
         EvidenceError: If the target, an entry or the evidence is wrong, or both are of one row.

@@ -46,7 +46,7 @@ def derivatives(
         model: A Bayesian network; its discrete conditionals are read as tables.
         target: A state of a variable that was not observed, such as ``{"rain": "yes"}``.
         evidence: As in a query.
-        engine: An exact one.
+        engine: An exact engine.
 
     Returns:
         A data frame, the largest derivative first: ``variable``, ``state``, ``parents`` (mapping),
@@ -124,7 +124,7 @@ def relative_gradients(
         observed: ``B`` rows.
         scale: ``(B,)`` logarithm of what derivatives are divided by; the log evidence if not given,
             which has to be finite then.
-        engine: An exact one.
+        engine: An exact engine.
 
     Returns:
         ``(B,)``, and ``(B, *table)`` by name, along which the rest of a row changes in proportion.

@@ -91,7 +91,7 @@ def trails(model: Any, target: Hashable, evidence: Any, *, engine: Engine | None
     Args:
         model: A Bayesian network.
         target: Name of a variable that was not observed.
-        evidence: One row of it.
+        evidence: One row of evidence.
         engine: As in a query.
 
     Returns:

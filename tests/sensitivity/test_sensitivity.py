@@ -281,7 +281,7 @@ def test_pictures(model) -> None:
         )
     ]
     assert titles == ["influence of P(b=1 | e=1)", "share of the entropy of P(b | e=1)"]
-    assert ax.get_yticklabels()[0].get_text().startswith("p(")
+    assert ax.get_yticklabels()[0].get_text().startswith("P(")
     line = sensitivity.curve(model, TARGET, Entry("a", 1), {"e": 1})
     ax = pgnn.plot.sensitivity(line)
     assert ax.lines[0].get_ydata()[50] == pytest.approx(line(0.5))
