@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from pgnn.factors.conditionals.conditional import Conditional
@@ -51,6 +52,29 @@ class Record:
             collector.add_sums(self.name, conditional.statistics(self.values, spread))
         else:
             collector.add_rows(self.name, WeightedRows(self.values, self.inputs, weights))
+
+
+class ElementsRecord(Record):
+    """The tables of the elements of an array of discrete variables, which are independent.
+
+    ``table`` is over the discrete parents, the elements, and their states.
+    """
+
+    def add_to(self, collector: StatisticsCollector, gradient: Tensor) -> None:
+        """Add the statistics of a row for each element and state, with the others missing."""
+        conditional, states = self.conditional, gradient.shape[-1]
+        if not isinstance(conditional, ExponentialFamily) or self.table.batch_shape:
+            super().add_to(collector, gradient)
+            return
+        elements = gradient.shape[-2]
+        rows = gradient.new_full((elements, states, elements), torch.nan)
+        each = torch.arange(elements)
+        rows[each, :, each] = torch.arange(states).to(rows)
+        child = conditional.child
+        values = {child.name: rows.reshape(-1, *child.shape)}
+        weights = gradient.reshape(-1, elements * states).T
+        spread = weights.reshape(-1, *gradient.shape[:-2])
+        collector.add_sums(self.name, conditional.statistics(values, spread))
 
 
 class EffectsRecord(Record):

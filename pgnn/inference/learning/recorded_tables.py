@@ -32,7 +32,7 @@ from pgnn.factors.gaussians.component import HiddenIntegral
 from pgnn.factors.variable import Variable
 from pgnn.inference.learning.expected_statistics import Pieces, Values
 from pgnn.inference.learning.integral_record import IntegralRecord
-from pgnn.inference.learning.record import EffectsRecord, Record
+from pgnn.inference.learning.record import EffectsRecord, ElementsRecord, Record
 
 
 @dataclass(eq=False)
@@ -88,7 +88,8 @@ class TableRecorder:
         child = conditional.child
         which, state = Variable(HiddenName(child.name, -1), len(tables)), next(child.elements())
         parents = tables[0].variables[:-1]
-        self._record(name, conditional, Factor([*parents, which, state], leaf), observed, inputs)
+        table = Factor([*parents, which, state], leaf)
+        self._record(name, conditional, table, observed, inputs, ElementsRecord)
         parts = zip(tables, leaf.unbind(-2), strict=True)
         return [Factor(f.variables, part) for f, part in parts]
 
@@ -99,11 +100,12 @@ class TableRecorder:
         table: Factor,
         observed: Values | None,
         inputs: Values | None,
+        kind: type[Record] = Record,
     ) -> None:
         scope = [v.name for v in conditional.scope]
         values = {n: x for n, x in (observed or {}).items() if n in scope}
         covariates = {n: x for n, x in (inputs or {}).items() if n in conditional.inputs}
-        self.records.append(Record(name, conditional, table, values, covariates))
+        self.records.append(kind(name, conditional, table, values, covariates))
 
     def integral(self, hidden: HiddenIntegral) -> Tensor:
         """Return a leaf in place of an integral over hidden real variables."""
