@@ -38,10 +38,19 @@ ROOMS = {
         for title, names in FAMILIES.items()
     },
     "Models": ("pgnn.models", "pgnn.programs"),
-    "Variables, conditionals, potentials": ("pgnn.factors",),
+    "Conditionals": ("pgnn.factors.conditionals",),
+    "Potentials": ("pgnn.factors.potentials",),
+    "Variables and factors": ("pgnn.factors",),
     "Evidence": ("pgnn.evidence",),
     "Learners": ("pgnn.inference.learning", "pgnn.inference.learner"),
-    "Engines and answers": ("pgnn.inference",),
+    "Exact engines": ("pgnn.inference.exact",),
+    "Engines for sequences": ("pgnn.inference.time",),
+    "Continuous variables: MCMC and variational inference": ("pgnn.inference.continuous",),
+    "Approximate engines": tuple(
+        f"pgnn.inference.{room}"
+        for room in ["mean_field", "particles", "propagation", "sampling", "search"]
+    ),
+    "Answers and base classes of engines": ("pgnn.inference",),
     "Files": ("pgnn.io",),
     "Errors": ("pgnn.errors",),
 }
@@ -61,6 +70,10 @@ FIGURES: dict[str, dict[int, list[str]]] = {}
 ROLE = re.compile(r":(?:class|meth|func|attr|mod|data|exc):`~?([^`]+)`")
 MATH = re.compile(r":math:`([^`]+)`")
 FORMULA = re.compile(r"^( *)\.\. math::(.*)$")
+REPEATED = re.compile(r"(?:See|As) [^;]*\.$")
+"""Docstrings of methods that say no more than those of a base class."""
+HIDDEN = ("settings", "extra_repr", "default_engine", "default_learner")
+"""Methods that users do not call."""
 PROMPT = re.compile(r"^( *)>>> ")
 
 
@@ -97,6 +110,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Lead links to notebooks and names to their pages, and show what snippets draw."""
     if page.file.src_uri in LINKED:
         markdown = NAME.sub(lambda found: _link(found[1], found[1]) or found[0], markdown)
+    if not page.file.src_uri.startswith("reference/"):
+        page.meta.setdefault("search", {"boost": 2})  # guides before the reference
     if drawn := FIGURES.get(page.file.src_uri):
         markdown = with_figures(markdown, drawn)
     return re.sub(r"\]\((tutorials/\w+)\.ipynb\)", r"](\1.md)", markdown)
@@ -139,8 +154,10 @@ def reference() -> dict[str, str]:
     for title, rooms in ROOMS.items():
         names = [n for n in left if getattr(pgnn, n).__module__.startswith(rooms)]
         left = [n for n in left if n not in names]
-        entries = "\n\n".join(f"::: pgnn.{name}" for name in sorted(names))
-        pages[title.split(",")[0].split(" ")[0].lower()] = f"# {title}\n\n{entries}\n"
+        entries = "\n\n".join(entry(name) for name in sorted(names))
+        shared = f"{methods_of_models()}\n\n" if "pgnn.models" in rooms[0] else ""
+        key = re.match(r"\w+", title)[0].lower()  # type: ignore[index]
+        pages[key] = f"# {title}\n\n{shared}{entries}\n"
     if left:
         raise ValueError(f"no page of the reference has {left}")
     for room in ROOMS_AS_A_WHOLE:
@@ -148,6 +165,31 @@ def reference() -> dict[str, str]:
         entries = "\n\n".join(f"::: {name}" for name in public_names(room))
         pages[room] = f"# pgnn.{room}\n\n{introduction}\n{entries}\n"
     return pages
+
+
+def entry(name: str) -> str:
+    """Return the entry of a public name, without methods that are described by a base class."""
+    thing = getattr(pgnn, name)
+    hidden = [*HIDDEN]
+    if inspect.isclass(thing):
+        members = {n: inspect.unwrap(m) for n, m in vars(thing).items() if inspect.isfunction(m)}
+        hidden += [
+            n for n, m in members.items() if REPEATED.match(inspect.cleandoc(m.__doc__ or ""))
+        ]
+        if issubclass(thing, pgnn.Engine) and thing is not pgnn.Engine:
+            hidden += [n for n in members if hasattr(pgnn.Engine, n)]
+    names = "|".join(sorted({n for n in hidden if n[0] != "_"}))
+    return f'::: pgnn.{name}\n    options:\n      filters: ["!^_", "!^({names})$"]\n'
+
+
+def methods_of_models() -> str:
+    """Return a line with links to the methods that all models have."""
+    names = [n for n, m in vars(pgnn.Model).items() if inspect.isfunction(m) and n[0] != "_"]
+    shown = [n for n in names if n not in (*HIDDEN, "factors", "factor_groups", "num_free")]
+    links = ", ".join(f"[`{n}`][pgnn.Model.{n}]" for n in shown)
+    return (
+        f"Every model has the methods of [`Model`][pgnn.Model]: {links}, `fit` and `partial_fit`."
+    )
 
 
 def public_names(room: str) -> list[str]:
