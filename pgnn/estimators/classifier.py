@@ -15,15 +15,9 @@ from pgnn.errors import DataError, ModelError, PgnnError
 from pgnn.estimators.declared_model import Declared, checked, made, named_columns, seed_of
 from pgnn.factors.conditionals.gaussian import Gaussian
 from pgnn.inference.learner import Learner
-from pgnn.inference.learning.em import EM
-from pgnn.inference.learning.entropy_regularization import EntropyRegularization
-from pgnn.inference.learning.self_training import PseudoLabels
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.naive_bayes import NaiveBayes
 from pgnn.models.regression import Regression
-
-_SEMI_SUPERVISED = (EM, PseudoLabels, EntropyRegularization)
-"""Learners that learn from rows without a label, too."""
 
 
 class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -39,16 +33,17 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             component of a mixture, the response of a regression, ``"class"`` for other models.
         learner: The learner; that of the model if not given.
         random_state: Seed of the fit.
+        unlabelled: Label of rows without a label, such as -1 in scikit-learn's semi-supervised
+            classifiers, for learners that learn from them: :class:`EM`, :class:`SelfTraining`,
+            :class:`CoTraining`, :class:`EntropyRegularization`. By default every label is a class.
 
     Attributes:
         model_: The fitted model.
         classes_: ``(K,)`` the labels in ascending order.
         target_: Name of the target.
 
-    Missing cells are ``NaN``. Learners of rows without a label, :class:`EM`, :class:`SelfTraining`,
-    :class:`CoTraining` and :class:`EntropyRegularization`, take the label -1 for "not labelled" if
-    there are two other labels, as scikit-learn's semi-supervised classifiers do; for other learners
-    it is a class.
+    Missing cells are ``NaN``. Rows of a model with a single vector as feature, such as counts of
+    words, may be a SciPy sparse matrix.
 
     Example:
         >>> import pgnn
@@ -66,23 +61,25 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         target: Hashable | None = None,
         learner: Learner | None = None,
         random_state: Any = None,
+        unlabelled: Any = None,
     ) -> None:
         self.model = model
         self.target = target
         self.learner = learner
         self.random_state = random_state
+        self.unlabelled = unlabelled
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit the model to rows and their labels.
 
         Args:
             X: A frame, or an array ``(N, D)``; for a mixture of models over time ``N`` sequences.
-            y: ``(N,)`` labels; for semi-supervised learners -1 where there is none.
+            y: ``(N,)`` labels.
             sample_weight: ``(N,)`` weights.
 
         Raises:
             ModelError: If the model has no such target, or other labels.
-            DataError: If there is one class, or -1 is a label for a learner that needs all labels.
+            DataError: If there is one class, or no label for a learner that needs all labels.
         """
         if y is None:
             raise DataError("a Classifier requires y to be passed, but the target y is None")
@@ -92,30 +89,32 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         else:
             model = made(self.model)
         target = _target(model) if self.target is None else self.target
-        X = X if _over_time(model) else checked(self, X, reset=True)
+        X = self._checked(model, target, X, reset=True)
         labels = column_or_1d(y, warn=True)
         check_classification_targets(labels)
         check_consistent_length(X, labels)
-        classes, codes = np.unique(labels, return_inverse=True)
+        missing = np.zeros(len(labels), dtype=np.bool_)
+        if self.unlabelled is not None:
+            missing = np.asarray(labels == self.unlabelled, dtype=np.bool_)
+        classes = np.unique(labels[~missing])
         if len(classes) < 2:
             raise DataError(
                 f"the number of classes has to be greater than one; got {len(classes)} class"
             )
-        unlabelled = np.zeros(len(labels), dtype=np.bool_)
-        if isinstance(self.learner, _SEMI_SUPERVISED) and _may_mark(classes):
-            unlabelled = labels == -1
-            classes, codes = classes[1:], codes - 1
-        states = _as_states(model, target, classes)[codes]
-        if unlabelled.any():
-            states = states.astype(object)
-            states[unlabelled] = None
+        codes = np.searchsorted(classes, labels[~missing])
+        states = np.full(len(labels), None, dtype=object)
+        states[~missing] = _as_states(model, target, classes)[codes]
+        if not missing.any():
+            states = _as_states(model, target, classes)[codes]
         columns = {**_columns(model, target, X), target: states}
         weights = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
         rest: dict[str, Any] = {"learner": self.learner, "seed": seed_of(self.random_state)}
         try:
             model.fit(columns, weights=weights, progress=False, **rest)
         except PgnnError as error:
-            raise (_marked(error, target, classes) or error) from error.__cause__
+            if classes.dtype.kind in "if" and len(classes) > 2 and classes[0] == -1:
+                error.add_note("If -1 marks rows without a label, pass unlabelled=-1.")
+            raise
         _check_target(model, target)
         _as_states(model, target, classes)  # those declared are known by now
         self.model_, self.classes_, self.target_ = model, classes, target
@@ -125,7 +124,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return ``(N, K)`` probabilities of the classes."""
         check_is_fitted(self, "model_")
         model: Any = self.model_
-        X = X if _over_time(model) else checked(self, X, reset=False)
+        X = self._checked(model, self.target_, X, reset=False)
         answer = model.query(self.target_, _columns(model, self.target_, X))
         states = _as_states(model, self.target_, self.classes_).tolist()
         index = [model.variables[self.target_].labels.codes[s] for s in states]
@@ -145,25 +144,17 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         labels: np.ndarray = self.classes_[probs.argmax(axis=1)]
         return labels
 
+    def _checked(self, model: Any, target: Hashable, X: Any, *, reset: bool) -> Any:
+        """Return rows as scikit-learn takes them; sparse ones for a single vector."""
+        if _over_time(model):
+            return X
+        return checked(self, X, reset=reset, sparse=len(_features(model, target)) == 1)
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
+        tags.input_tags.sparse = True
         return tags
-
-
-def _may_mark(classes: np.ndarray) -> bool:
-    """Whether -1 among ascending labels may mark rows without a label: there are two others."""
-    return bool(classes.dtype.kind in "if" and len(classes) > 2 and classes[0] == -1)
-
-
-def _marked(error: PgnnError, target: Hashable, classes: np.ndarray) -> DataError | None:
-    """Return the error for labels -1 of a learner that needs all labels, if that may be meant."""
-    if not _may_mark(classes) or repr(target) not in str(error):
-        return None
-    return DataError(
-        f"the labels {classes.tolist()[:8]!r} are not those of {target!r}",
-        "if -1 marks rows without a label, pass learner=pgnn.EM() or pgnn.SelfTraining()",
-    )
 
 
 def _check_target(model: Any, target: Hashable) -> None:
@@ -192,10 +183,15 @@ def _columns(model: Any, target: Hashable, X: Any) -> Mapping[Hashable, Any]:
     if _over_time(model):
         names = [n for n in model.variables if n not in model.hidden]
         return X if isinstance(X, Mapping) else {names[0]: X}
+    return named_columns(X, _features(model, target))
+
+
+def _features(model: Any, target: Hashable) -> list[Hashable]:
+    """Names of the features in the order of columns."""
     if not isinstance(model, BayesianNetwork):
-        return named_columns(X, [n for n in model.variables if n != target])
+        return [n for n in model.variables if n != target]
     hidden = {target, *model.latents}  # the graph is known before data declare the variables
-    return named_columns(X, [n for n in model.graph if n not in hidden])
+    return [n for n in model.graph if n not in hidden]
 
 
 def _as_states(model: Any, target: Hashable, classes: np.ndarray) -> np.ndarray:

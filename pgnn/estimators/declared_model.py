@@ -40,20 +40,24 @@ def seed_of(random_state: Any) -> int:
     return int(check_random_state(random_state).randint(2**31 - 1))
 
 
-def checked(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
+def checked(estimator: BaseEstimator, X: Any, *, reset: bool, sparse: bool = False) -> Any:
     """Return rows as scikit-learn takes them: a frame as it is, anything else as an array.
 
     Args:
         estimator: The estimator, which remembers names and number of the columns.
         X: The rows.
         reset: Whether they are those of a fit.
+        sparse: Whether they may be a SciPy sparse matrix.
     """
     if is_frame(X):
         validate_data(estimator, X, reset=reset, skip_check_array=True)
         if not len(X):
             raise DataError(f"there are 0 rows (shape={X.shape}), while a minimum of 1 is required")
         return X
-    return validate_data(estimator, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan")
+    rules: dict[str, Any] = {"dtype": np.float64, "ensure_all_finite": "allow-nan"}
+    return validate_data(
+        estimator, X, reset=reset, accept_sparse="csr" if sparse else False, **rules
+    )
 
 
 def named_columns(X: Any, features: list[Hashable]) -> Mapping[Hashable, Any]:

@@ -9,10 +9,12 @@ import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
 from sklearn.exceptions import NotFittedError
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import pgnn
@@ -194,3 +196,20 @@ def test_the_winner_of_a_search_is_told_by_its_prior() -> None:
     assert "prior=NormalPrior(" in repr(search.best_params_["model"])
     assert repr(models[0]) != repr(models[1])
     assert "prior" not in repr(pgnn.LogisticRegression("target"))
+
+
+def test_sparse_counts_of_words_in_a_pipeline() -> None:
+    texts = ["free prize now", "call me later", "free cash", "see you at home"]
+    labels = ["spam", "ham", "spam", "ham"]
+    model = pgnn.NaiveBayes(None, {"words": pgnn.Multinomial})
+    pipeline = make_pipeline(CountVectorizer(), Classifier(model)).fit(texts, labels)
+    dense = make_pipeline(
+        CountVectorizer(), FunctionTransformer(lambda x: x.toarray(), accept_sparse=True),
+        Classifier(model),
+    ).fit(texts, labels)  # fmt: skip
+    new = ["free call", "home"]
+    np.testing.assert_allclose(pipeline.predict_proba(new), dense.predict_proba(new), atol=1e-12)
+    assert pipeline.predict(texts).tolist() == labels
+    counts = CountVectorizer().fit_transform(texts)
+    with pytest.raises(TypeError, match="dense data is required"):  # a column for each feature
+        Classifier(pgnn.NaiveBayes(None, dict.fromkeys("ab", pgnn.Gaussian))).fit(counts, labels)
