@@ -116,6 +116,16 @@ def test_page_snippets_run_and_print_what_is_shown(
     assert names_of_pages(page) or page in without
 
 
+def test_lines_of_snippets_fit_the_column() -> None:
+    pages = [README, *(p.read_text(encoding="utf-8") for p in (ROOT / "docs").rglob("*.md"))]
+    lines = [
+        line for page in pages for b in blocks(page) for line in b.text.splitlines()
+        if b.language == "python"
+    ]  # fmt: skip
+    assert len(lines) > 500
+    assert [line for line in lines if len(line) > 112] == []
+
+
 def test_links_lead_somewhere() -> None:
     pages = [(ROOT, README)]
     for path in (ROOT / "docs").rglob("*.md"):

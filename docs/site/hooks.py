@@ -64,6 +64,8 @@ ROOMS_AS_A_WHOLE = (
 """Pages of the reference that have everything of a room."""
 LINKED = ("catalogue.md", "which_engine.md")
 """Pages whose names in code lead to the reference."""
+EXAMPLE = re.compile(r"`(?:examples/)?(\w+)\.py`")
+"""Scripts that pages name."""
 NAME = re.compile(r"`(\w+)`")
 FIGURES: dict[str, dict[int, list[str]]] = {}
 """Files of the figures that snippets of pages draw, by page and number of the snippet."""
@@ -83,6 +85,8 @@ def on_config(config: Any) -> Any:
     others = [p.name for p in sorted(Path(config.docs_dir).glob("*.md")) if p.name not in listed]
     if others:
         config.nav.append({"More": others})
+    scripts = [{script.stem: f"examples/{script.stem}.md"} for script in examples(config)]
+    config.nav.append({"Examples": scripts})
     names = sorted(reference(), key=lambda name: name != "models")  # models first
     config.nav.append({"Reference": [f"reference/{name}.md" for name in names]})
     config.markdown_extensions.append(DocstringMarkup())
@@ -93,6 +97,9 @@ def on_files(files: Files, config: Any) -> Files:
     """Write the pages of the reference, and of notebooks with what their cells show."""
     for name, text in reference().items():
         files.append(File.generated(config, f"reference/{name}.md", content=text))
+    for script in examples(config):
+        shown = f"# {script.stem}\n\n{fenced(script.read_text(encoding='utf-8'), 'python')}\n"
+        files.append(File.generated(config, f"examples/{script.stem}.md", content=shown))
     for path in sorted(Path(config.docs_dir, "tutorials").glob("*.ipynb")):
         for name, content in notebook(path).items():
             files.append(File.generated(config, f"tutorials/{name}", content=content))
@@ -106,14 +113,22 @@ def on_files(files: Files, config: Any) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Lead links to notebooks and names to their pages, and show what snippets draw."""
+def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
+    """Lead links to notebooks, names and scripts to their pages, and show what snippets draw."""
     if page.file.src_uri in LINKED:
         markdown = NAME.sub(lambda found: _link(found[1], found[1]) or found[0], markdown)
-    if not page.file.src_uri.startswith("reference/"):
+    if not page.file.src_uri.startswith(("examples/", "reference/")):
         page.meta.setdefault("search", {"boost": 2})  # guides before the reference
     if drawn := FIGURES.get(page.file.src_uri):
         markdown = with_figures(markdown, drawn)
+    if "/" not in page.file.src_uri:
+        scripts = {script.stem for script in examples(config)}
+        markdown = EXAMPLE.sub(
+            lambda found: (
+                f"[{found[0]}](examples/{found[1]}.md)" if found[1] in scripts else found[0]
+            ),
+            markdown,
+        )
     return re.sub(r"\]\((tutorials/\w+)\.ipynb\)", r"](\1.md)", markdown)
 
 
@@ -140,6 +155,11 @@ def notebook(path: Path) -> dict[str, str | bytes]:
                 parts.append(fenced(data["text/plain"].rstrip(), "text"))
     parts.append(f"[This page as a notebook]({path.name})")
     return files | {f"{path.stem}.md": "\n\n".join(parts) + "\n"}
+
+
+def examples(config: Any) -> list[Path]:
+    """Return the scripts of examples."""
+    return sorted(Path(config.docs_dir).parent.glob("examples/*.py"))
 
 
 def fenced(text: str, language: str) -> str:
