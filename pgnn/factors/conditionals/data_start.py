@@ -51,6 +51,10 @@ class StartsFromData(ABC):
             weights: ``(N, K...)`` posterior weights, with an axis for each unobserved parent.
         """
 
+    @abstractmethod
+    def restart(self) -> None:
+        """Forget learned numbers, so that :meth:`start_from` sets them again."""
+
     def units(self) -> dict[Tensor, Tensor]:
         """Return the size of a step of the parameters that have the units of the data.
 

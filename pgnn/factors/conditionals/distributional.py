@@ -276,6 +276,12 @@ class Distributional(Conditional, StartsFromData):
             begin_nearer(self, self.kind, x, by_configuration(self.parents, values, weights))
 
     @torch.no_grad()
+    def restart(self) -> None:
+        """Set parameters that were not given to their initial values; see the base class."""
+        for name in self._not_given:
+            self.unconstrained[name].zero_()
+
+    @torch.no_grad()
     def units(self) -> dict[Tensor, Tensor]:
         """Return the scale of the distribution for its location; see the base class."""
         if self.kind is None:

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch.nn.functional import one_hot
 
-from pgnn.errors import DataError, NotConverged, Unsupported
+from pgnn.errors import NotConverged, Unsupported
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.data_start import by_configuration
 from pgnn.factors.conditionals.distributional import Distributional
 from pgnn.factors.conditionals.exponential_family import Statistics
 from pgnn.factors.conditionals.renamed import bare
@@ -47,37 +48,13 @@ def with_earlier(
 
     Raises:
         Unsupported: If a conditional has too many parameters.
-        DataError: If a first batch has too few values for a maximum.
     """
     rows = dict(expected.rows)
     for name, *_ in _groups(pieces, expected):
         size = _size(name, pieces[name])
         nothing = torch.zeros(size, size).double(), torch.zeros(size).double()
         rows[name] = replace(rows[name], earlier=EarlierBatches(*earlier.get(name, nothing)))
-        _check_enough(Term.of(pieces[name], rows[name]))
     return replace(expected, rows=rows)
-
-
-def _check_enough(term: Term) -> None:
-    """Check that the first values of a distribution differ, so that its likelihood has a maximum.
-
-    Raises:
-        DataError: If there are no more different values than parameters.
-    """
-    piece, first = term.conditional, term.earlier is not None and term.earlier.are_none
-    x = term.values.get(piece.child.name)
-    if not (first and isinstance(piece, Distributional) and x is not None and piece.kind):
-        return
-    counted = (term.weights > 0).reshape(len(term.weights), -1).any(dim=1)
-    x = x.reshape(len(x), -1)[counted & ~x.reshape(len(x), -1).isnan().any(dim=1)]
-    different = x.unique(dim=0)  # type: ignore[no-untyped-call]
-    number, needed = len(different), len(piece.unconstrained) + 1
-    if 0 < number < needed:
-        raise DataError(
-            f"the first batch has {number} different values of {piece.child.name!r}, from which "
-            f"{piece.kind_name} cannot be approximated for later batches",
-            f"begin with at least {needed} different values",
-        )
 
 
 def expansions(pieces: Pieces, expected: ExpectedStatistics) -> dict[Hashable, Statistics]:
@@ -100,8 +77,9 @@ def expansions(pieces: Pieces, expected: ExpectedStatistics) -> dict[Hashable, S
 def waiting_rows(pieces: Pieces, expected: ExpectedStatistics) -> dict[Hashable, WeightedRows]:
     """Return the rows, by name, whose log-likelihood has no useful expansion yet.
 
-    These are rows of a single class, and rows that determine a discrete variable almost surely: how
-    much they say depends on rows of other classes, which later batches may have.
+    These are rows of a single class, rows that determine a discrete variable almost surely, and
+    rows with fewer values than a distribution has parameters: how much they say depends on other
+    rows, which later batches may have.
 
     Args:
         pieces: The conditionals, by name, at parameters learned from the rows.
@@ -111,7 +89,7 @@ def waiting_rows(pieces: Pieces, expected: ExpectedStatistics) -> dict[Hashable,
     for names in _groups(pieces, expected):
         rows = {n: expected.rows[n] for n in names}
         terms = [Term.of(pieces[n], x) for n, x in rows.items()]
-        if any(_is_flat(t) or _is_of_one_class(t) for t in terms) and _has_room(rows):
+        if any(_says_too_little(t) for t in terms) and _has_room(rows):
             found |= rows
     return found
 
@@ -144,6 +122,29 @@ def missing_expansions(
 ) -> list[Hashable]:
     """Return the names of conditionals with rows of which earlier batches left no expansion."""
     return [names[0] for names in _groups(pieces, expected) if names[0] not in kept]
+
+
+def _says_too_little(term: Term) -> bool:
+    return _is_flat(term) or _is_of_one_class(term) or _has_few_values(term)
+
+
+def _has_few_values(term: Term) -> bool:
+    """Whether rows have too few different values for the maximum of a torch distribution.
+
+    With no more values than parameters, a scale may go to zero, and the density to infinity. A
+    single parameter has a maximum for one value.
+    """
+    piece = term.conditional
+    x = term.values.get(piece.child.name)
+    if not isinstance(piece, Distributional) or x is None or not piece.kind:
+        return False
+    each = by_configuration([v for v in piece.parents if v.is_discrete], term.values, term.weights)
+    x = x.reshape(len(x), -1)
+    rows = (each > 0) & ~x.isnan().any(dim=1, keepdim=True)
+    free = piece.num_free_parameters // each.shape[1]
+    needed = free if free == 1 else free + 1
+    numbers = [len(x[mask].unique(dim=0)) for mask in rows.T]  # type: ignore[no-untyped-call]
+    return any(0 < n < needed for n in numbers)
 
 
 def _is_flat(term: Term) -> bool:
@@ -180,6 +181,9 @@ def _warn(name: Hashable) -> None:
 
 def _expansion(terms: Sequence[Term]) -> Statistics:
     theta, gradient, hessian = derivatives(terms)
+    # second derivatives of some densities are not known at their limits, as of many degrees of
+    # freedom, where the density hardly depends on the parameter
+    gradient, hessian = (np.where(np.isfinite(x), x, 0.0) for x in (gradient, hessian))
     # where the log-likelihood is not concave, so that a maximum exists
     values, axes = np.linalg.eigh(-0.5 * (hessian + hessian.T))
     precision = (axes * np.abs(values)) @ axes.T

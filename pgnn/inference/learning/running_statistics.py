@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pgnn.abilities import Inputs
 from pgnn.errors import Unsupported
+from pgnn.factors.conditionals.data_start import StartsFromData
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily, Statistics
 from pgnn.factors.conditionals.renamed import bare
 from pgnn.inference.history import RUNNING
@@ -267,6 +268,10 @@ def _improved(
         n: WeightedRows.joined(x for x in (kept.get(n), batch.rows.get(n)) if x is not None)
         for n in {**kept, **batch.rows}
     }
+    for name in kept.keys() - after.expansions.sums.keys():
+        piece = bare(pieces[name])
+        if isinstance(piece, StartsFromData):  # which its few rows have led astray
+            piece.restart()
     earlier = after.expansions.mixed(after.expansions, 1.0, weight)
     e_step.improve(with_earlier(pieces, replace(batch, rows=joined), earlier.sums), priors)
     new = waiting_rows(pieces, batch)

@@ -152,13 +152,48 @@ def test_zeros_that_were_declared_stay() -> None:
 
 
 @pytest.mark.parametrize("kind", [torch.distributions.Gamma, torch.distributions.Beta])
-def test_a_first_batch_without_a_maximum_is_refused(kind: type) -> None:
+def test_a_first_batch_without_a_maximum_waits(kind: type) -> None:
     x = np.random.default_rng(0).beta(2.0, 3.0, 200)
     model = BayesianNetwork([], {"x": kind})
-    for rows in (x[:1], x[[0, 0, 0]]):
-        with pytest.raises(DataError, match="begin with at least 3 different values"):
-            model.partial_fit({"x": rows})
     whole = BayesianNetwork([], {"x": kind}).fit({"x": x}, progress=False)
-    for rows in (x[:10], x[10:11], x[11:]):  # single values may follow
+    for rows in (x[:1], x[1:3], x[3:10], x[10:11], x[11:]):
         model.partial_fit({"x": rows})
     assert float(model.log_prob({"x": x}).sum()) > float(whole.log_prob({"x": x}).sum()) - 1.0
+
+
+@pytest.mark.parametrize("name", ["StudentT", "Normal", "InverseGamma", "LogNormal"])
+def test_a_state_with_a_single_row_waits(name: str) -> None:
+    rng = np.random.default_rng(0)
+    z = np.r_[[0] * 9, 1, rng.integers(0, 2, 390)]
+    x = rng.standard_t(4, size=400) + z
+    x = x if name in ("StudentT", "Normal") else np.exp(x / 3.0)
+    kind = getattr(torch.distributions, name)
+    model = BayesianNetwork([("z", "x")], {"x": kind}, states={"z": 2})
+    whole = BayesianNetwork([("z", "x")], {"x": kind}, states={"z": 2})
+    whole.fit({"z": z, "x": x}, progress=False)
+    for start, end in ((0, 10), (10, 100), (100, 200), (200, 400)):
+        model.partial_fit({"z": z[start:end], "x": x[start:end]})
+    means = [float(m.log_prob({"z": z, "x": x}).mean()) for m in (model, whole)]
+    assert means[0] == pytest.approx(means[1], abs=0.02)
+
+
+def test_vectors_with_fewer_rows_than_parameters_wait() -> None:
+    x = np.random.default_rng(0).normal(size=(400, 6))
+    model = BayesianNetwork([], {"x": torch.distributions.MultivariateNormal})
+    for start, end in ((0, 4), (4, 100), (100, 200), (200, 400)):
+        model.partial_fit({"x": x[start:end]})
+    whole = BayesianNetwork([], {"x": torch.distributions.MultivariateNormal})
+    whole.fit({"x": x}, progress=False)
+    means = [float(m.log_prob({"x": x}).mean()) for m in (model, whole)]
+    assert means[0] == pytest.approx(means[1], abs=0.02)
+
+
+@pytest.mark.parametrize("name", ["Exponential", "Poisson", "Geometric"])
+def test_one_value_is_enough_for_one_parameter(name: str) -> None:
+    kind, rows = getattr(torch.distributions, name), [2.0, 2.0, 2.0, 1.0, 3.0, 2.0]
+    model = BayesianNetwork([], {"x": kind})
+    model.partial_fit({"x": rows[:3]})
+    model.partial_fit({"x": rows[3:]})
+    whole = BayesianNetwork([], {"x": kind}).fit({"x": rows}, progress=False)
+    means = [float(m.log_prob({"x": rows}).mean()) for m in (model, whole)]
+    assert means[0] == pytest.approx(means[1], abs=1e-3)
