@@ -154,7 +154,7 @@ def test_readme_commands_of_pgnn_run(readme_folder: Path, capsys: Any) -> None:
     with contextlib.chdir(readme_folder):
         for words in ours:
             assert main(words[1:]) == 0, words
-            assert capsys.readouterr().out
+            assert "".join(capsys.readouterr())
 
 
 def test_readme_commands_of_make_exist() -> None:
