@@ -137,6 +137,9 @@ class Regression(BayesianNetwork):
 
         Args:
             data: Rows with the parents; the child's column is ignored.
+
+        Returns:
+            Of a pandas frame, a series with its index.
         """
         names = [v.name for v in self.conditional.parents]
         rows = {n: x for n, x in columns_of(data).items() if n in names}
@@ -147,8 +150,16 @@ class Regression(BayesianNetwork):
             )
         if self.conditional.child.is_discrete:
             best = self.most_probable(rows, self._child)
-            return best.frame()[self._child].to_numpy() if best.batched else best[self._child]
-        return self.query(self._child, rows)[self._child].mean.detach()
+            if not best.batched:
+                return best[self._child]
+            predicted: Any = best.frame()[self._child].to_numpy()
+        else:
+            predicted = self.query(self._child, rows)[self._child].mean.detach()
+        import pandas as pd
+
+        if predicted.ndim != 1 or not isinstance(data, pd.DataFrame):
+            return predicted
+        return pd.Series(np.asarray(predicted), index=data.index, name=self._child)
 
     def coefficients(self) -> Any:
         """Return a data frame of the coefficients: one row per feature, the bias last.

@@ -297,3 +297,17 @@ def test_bayesian_regression_is_the_same_in_all_units(of_x: float, of_y: float) 
     np.testing.assert_allclose(answer.std / of_y, expected.std, rtol=1e-9)
     shift = 99 * np.log(of_y)  # the bias has a flat prior
     assert other.log_evidence == pytest.approx(one.log_evidence - shift, abs=1e-6)
+
+
+def test_predictions_of_a_frame_have_its_index() -> None:
+    frame = FRAME.set_index(np.arange(len(FRAME)) + 7)
+    line = pgnn.LinearRegression("y").fit(frame.assign(y=Y), progress=False)
+    named = line.predict(frame)
+    assert named.name == "y"
+    assert float((pd.Series(Y, frame.index) - named).abs().max()) < 10
+    assert [*named.index] == [*frame.index]
+    plain = line.predict({n: torch.tensor(frame[n].to_numpy()) for n in frame})
+    assert isinstance(plain, torch.Tensor)
+    np.testing.assert_allclose(named, plain)
+    classes = pgnn.LogisticRegression("k").fit(frame.assign(k=HALVES), progress=False)
+    assert [*classes.predict(frame).index] == [*frame.index]
