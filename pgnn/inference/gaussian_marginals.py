@@ -264,9 +264,11 @@ def mixture_of(share: Tensor, marginals: Sequence[ExactMarginal]) -> MixtureMarg
         shares.append(weight)
         means.append(torch.where(present[0], numbers[0], 0.0))
         scales.append(torch.where(present[1], numbers[1], blank))
-    loc, scale = torch.cat(means, dim=axis), torch.cat(scales, dim=axis)
+    weights, loc = torch.cat(shares, dim=axis), torch.cat(means, dim=axis)
+    scale, gone = torch.cat(scales, dim=axis), weights.isnan()
+    loc = loc.masked_fill(gone.reshape(*gone.shape, *[1] * vector), torch.nan)
     parts = VectorMarginal(loc, scale) if vector else NormalMarginal(loc, scale)
-    return MixtureMarginal(torch.cat(shares, dim=axis).to(loc), parts)
+    return MixtureMarginal(weights.to(loc), parts)
 
 
 def semidefinite_cholesky(covariance: Tensor) -> Tensor:

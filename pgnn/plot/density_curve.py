@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 
 _WIDTH, _HEIGHT, _TICK, _LABEL, _TEXT = 104.0, 26.0, 2.0, 7.0, 6.0
 _POINTS = 201
+_NARROW = 20
+"""Largest number of components with points of their own."""
 _MASS = 1e-6
 """Weight of a single value from which on there is no density."""
 _WIDER = 4.0
@@ -128,7 +130,9 @@ class _Mixture:
         return self.quantiles(0.002, 0.998)
 
     def points(self, span: tuple[float, float]) -> Floats:
-        x = np.linspace(*span, _POINTS)
+        narrow = np.argsort(self.deviations)[:_NARROW]
+        around = self.means[narrow, None] + self.deviations[narrow, None] * np.linspace(-4, 4, 33)
+        x = np.union1d(np.linspace(*span, _POINTS), around[(around > span[0]) & (around < span[1])])
         standard = (x[:, None] - self.means) / self.deviations
         scales = self.weights / (self.deviations * np.sqrt(2.0 * np.pi))
         return np.stack([x, np.exp(-0.5 * standard**2) @ scales], 1)

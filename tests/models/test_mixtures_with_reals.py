@@ -114,6 +114,8 @@ def test_impossible_rows_and_components() -> None:
     model = mixture(n)
     answer = model.query(["x", "y"], rows, errors="nan")
     assert answer["x"].mean.isnan().tolist() == [False, True]
+    for name in ("x", "y"):
+        assert answer[name].quantile(0.9).isnan().reshape(2, -1).all(1).tolist() == [False, True]
     best = model.most_probable(rows, errors="nan")
     assert best["x"].isnan().tolist() == [False, True]
     assert best["y"].isnan().all(1).tolist() == [False, True]

@@ -17,6 +17,9 @@ from pgnn.factors.conditionals.table_reader import numbers_or_zeros
 from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
 
+_ROUNDING = 1e-12
+"""Standard deviations up to this share of the largest value are zero, up to rounding."""
+
 
 class Softmax(Additive, Curved):
     r"""Multinomial logistic regression :math:`p(y \mid x, u) = \mathrm{softmax}(b + W^\top f)_y`.
@@ -133,8 +136,10 @@ class Softmax(Additive, Curved):
         unit = {n: _spread(x) if scales else torch.ones_like(x[0]) for n, x in real.items()}
 
         def moved(part: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
+            part = dict(part)
             new = {n: (real[n] - origin[n]) / unit[n] for n in part if n in real}
-            return {n: new[n].to(x) if n in new else x for n, x in part.items()}
+            return part | {n: x.to(part[n]) if part[n].is_floating_point() else x
+                           for n, x in new.items()}  # fmt: skip
 
         with torch.no_grad():
             for name, term in self._real_terms(real):
@@ -214,4 +219,5 @@ class Softmax(Additive, Curved):
 def _spread(x: Tensor) -> Tensor:
     """Standard deviations of the columns ``(N, ...)``; one where there is none."""
     spread = (x - x.mean(dim=0)).square().mean(dim=0).sqrt()
-    return torch.where((spread > 0) & spread.isfinite(), spread, 1.0)
+    rounding = _ROUNDING * x.abs().amax(dim=0)  # of the mean of a constant column
+    return torch.where((spread > rounding) & spread.isfinite(), spread, 1.0)

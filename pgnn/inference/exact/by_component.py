@@ -180,7 +180,7 @@ class ByComponent(Engine):
             if best.upper_bound is not None:
                 bound = best.upper_bound.reshape(-1) - log_z
                 bounds.append(torch.where(score.isnan(), -torch.inf, bound))
-            codes = best.codes.reshape(known.num_rows, -1)
+            codes = best.codes.reshape(known.num_rows, len(place))
             if names is None:  # in the component's order
                 codes = codes[:, torch.from_numpy(np.argsort(element_order(model, k)))]
             states.append(codes)
@@ -311,9 +311,9 @@ def _inner_names(model: MixtureModel, question: Question) -> list[Any]:
 
 def _mixed(share: Tensor, answers: Sequence[Posterior], variable: Variable) -> Tensor:
     """``(B, S)`` marginals of a variable, weighted by the components' shares ``(B, K)``."""
-    total = torch.zeros_like(share[:, :1])
+    total, size = torch.zeros_like(share[:, :1]), variable.num_elements * variable.num_states
     for k, answer in enumerate(answers):
-        probs = answer.probs(variable.name).reshape(len(share), -1)
+        probs = answer.probs(variable.name).reshape(len(share), size)
         weight = share[:, k : k + 1]
         total = total + torch.where(weight > 0, weight * probs, weight)
     return total

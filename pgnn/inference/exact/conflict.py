@@ -8,9 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgnn.errors import ImpossibleEvidence
+from pgnn.inference.exact.planner import Ask
 from pgnn.inference.exact.solver import Solver
+from pgnn.limits import human_count
 
 _ROWS_NAMED = 10
+_AFFORDABLE = 1e8
+"""Largest number of multiply-adds of an elimination that is repeated to name a conflict."""
 
 
 def minimal_conflict(solver: Solver, codes: NDArray[np.int32]) -> list[int]:
@@ -51,6 +55,13 @@ def minimal_conflict(solver: Solver, codes: NDArray[np.int32]) -> list[int]:
     return sorted(explain([], False, observed))
 
 
+def _work(solver: Solver, row: NDArray[np.int32]) -> float:
+    """Multiply-adds of an elimination without findings, the most expensive one of a search."""
+    nothing = np.full((1, len(row)), -1, dtype=np.int32)
+    plans = solver.planner.split(solver.graph, nothing, Ask())
+    return max((plan.multiply_adds for plan, _ in plans), default=0.0)
+
+
 def impossible(
     solver: Solver, codes: NDArray[np.int32], rows: Sequence[int], batched: bool
 ) -> ImpossibleEvidence:
@@ -65,7 +76,8 @@ def impossible(
     row = codes[rows[0]]
     solver = solver.at_rows(np.array(rows[:1]))
     conflict: dict[Hashable, object] = {}
-    for v in minimal_conflict(solver, row):
+    work = _work(solver, row)
+    for v in minimal_conflict(solver, row) if work <= _AFFORDABLE else ():
         variable = solver.graph.variables[v]
         conflict[variable.name] = variable.decode([row[v]])[0]
     findings = ", ".join(f"{name}={state}" for name, state in conflict.items())
@@ -74,7 +86,12 @@ def impossible(
         where = f"{len(rows)} of {len(codes)} rows are impossible: {named}. Row {rows[0]}: "
     else:
         where = "the evidence is impossible: "
-    if conflict:
+    if work > _AFFORDABLE:
+        why = (
+            "its findings cannot occur together (which of them was not searched, since each step "
+            f"of a search takes {human_count(work)} multiply-adds)"
+        )
+    elif conflict:
         why = (
             f"{findings} cannot occur together" if len(conflict) > 1 else f"{findings} never occurs"
         )

@@ -176,7 +176,7 @@ class JunctionTree(Engine):
             maximize=solver.graph.mask(question.targets.mask), soft=solver.softly(observed.soft)
         )
         rows = np.unique(np.linspace(0, len(observed.codes) - 1, _PROBED).round().astype(int))
-        some = observed.codes[rows[rows >= 0]]
+        some = observed.codes[rows[(rows >= 0) & (rows < len(observed.codes))]]
         plans = solver.planner.split(solver.graph, some, ask)
         return min((plan.multiply_adds for plan, _ in plans), default=0.0)
 

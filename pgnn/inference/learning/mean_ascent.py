@@ -154,9 +154,14 @@ def ascend(
     """
     learnable, record = problem.learnable, problem.record
     converged = run_lbfgs(problem, max_iterations, False)
-    if finish is not None:
-        converged = finish(problem, converged)
     end = PenalizedObjective(problem)
+    if finish is not None:
+        before, finished = learnable.vector(), finish(problem, converged)
+        last = PenalizedObjective(problem)
+        if last.total >= end.total - end.least_gain:
+            end, converged = last, finished
+        else:
+            learnable.assign(before)
     gain = end.total - record.trace["objective"][0]
     if not gain >= 0.0:
         learnable.restore()

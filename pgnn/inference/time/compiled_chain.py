@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgnn.errors import ModelError
 from pgnn.inference.numba_support import has_numba
 from pgnn.inference.threads import Ints, Stop, in_threads
 from pgnn.inference.time.compilation import KERNELS
@@ -20,6 +19,7 @@ from pgnn.inference.time.gaussian_chain import (
     Smoothed,
     StepMoments,
     covariance_of,
+    not_definite,
 )
 
 MOST = 16
@@ -119,7 +119,4 @@ def _moments(arrays: list[Any]) -> StepMoments:
 
 def _check(lost: int) -> None:
     if lost:
-        raise ModelError(
-            "a covariance of the chain is not positive definite: a state has no noise, or the "
-            "values exceed floating-point precision"
-        )
+        raise not_definite()

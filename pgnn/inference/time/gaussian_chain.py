@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pgnn.errors import ModelError
 from pgnn.factors.conditionals.regression import Regression
 from pgnn.inference.gaussian_marginals import semidefinite_cholesky
 
@@ -141,7 +142,9 @@ class GaussianChain:
     def gains(self, filtered: Filtered) -> Tensor:
         """Return ``(U, T - 1, D, D)`` gains of all steps at once."""
         across = self.move.weight @ filtered.now.covariance[:, :-1]
-        factor = torch.linalg.cholesky(filtered.ahead.covariance[:, 1:])
+        factor, lost = torch.linalg.cholesky_ex(filtered.ahead.covariance[:, 1:])
+        if bool((lost > 0).any()):
+            raise not_definite()
         gains: Tensor = torch.cholesky_solve(across, factor).mT
         return gains
 
@@ -255,3 +258,12 @@ def covariance_of(regression: Regression) -> Tensor:
 def _stacked(moments: list[tuple[Tensor, Tensor]]) -> StepMoments:
     means, covariances = zip(*moments, strict=True)
     return StepMoments(torch.stack(means, dim=1), torch.stack(covariances, dim=1))
+
+
+def not_definite() -> ModelError:
+    """Return the error for a covariance that lost its definiteness."""
+    return ModelError(
+        "a covariance of the chain is not positive definite: a state has no noise, or variances "
+        "differ by more than floating-point precision",
+        "give all states noise, and the start a smaller variance",
+    )

@@ -24,3 +24,12 @@ def test_components_are_asked_for_the_targets_alone() -> None:
             np.testing.assert_allclose(answer.probs(name), expected.probs(name), atol=1e-12)
         np.testing.assert_allclose(answer.log_evidence, expected.log_evidence, atol=1e-12)
     assert model.explain(["a"]).num_pruned == model.components[0].explain(["a"]).num_pruned == 4
+
+
+def test_no_rows_have_answers_without_rows() -> None:
+    tables = {"a": [0.3, 0.7], "b": [[0.9, 0.1], [0.2, 0.8]]}
+    parts = [pgnn.BayesianNetwork([("a", "b")], tables) for _ in range(2)]
+    model = pgnn.ModelMixture(parts, [0.4, 0.6])
+    assert model.query(None, {"a": []})["b"].probs.shape == (0, 2)
+    assert model.most_probable({"a": []}).log_prob.shape == (0,)
+    assert parts[0].most_probable({"a": []}).log_prob.shape == (0,)

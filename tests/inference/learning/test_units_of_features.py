@@ -68,3 +68,27 @@ def test_constants_are_not_changed() -> None:
     model.fit({"x": 3.0 * Z, "y": np.minimum(Y, 1)}, progress=False)
     assert child.weight.tolist() == [0.1 + 0.2]
     assert child.bias.item() != 0.7
+
+
+def test_constant_features_have_small_weights() -> None:
+    y = np.minimum(Y, 1)
+    for value in (0.1, 1e6 + 0.1, -3e-7):
+        data = {"x": np.full(400, value), "u": U, "y": y}
+        child = pgnn.Logistic(Variable("y", 2), [X, Variable("u")])
+        pieces = [pgnn.Gaussian(X, mean=0.0, covariance=1.0), pgnn.Gaussian(Variable("u")), child]
+        model = pgnn.BayesianNetwork([("x", "y"), ("u", "y")], pieces)
+        model.fit(data, progress=False)
+        shift = child.weight.detach()[0] * value * 1e-6
+        assert abs(float(shift)) < 1e-3  # a tiny change of the feature changes little
+
+
+def test_whole_numbers_are_features_like_others() -> None:
+    counts, y = np.random.default_rng(1).integers(0, 9, 400), np.minimum(Y, 1)
+    found = []
+    for kind in (torch.int64, torch.float64):
+        child = pgnn.Logistic(Variable("y", 2), [], inputs={"n": 1})
+        model = pgnn.BayesianNetwork([], [child])
+        features = torch.from_numpy(counts[:, None]).to(kind)
+        model.fit({"y": y}, inputs={"n": features}, progress=False)
+        found.append(float(child.weight.detach()))
+    assert found[0] == pytest.approx(found[1], abs=1e-9)

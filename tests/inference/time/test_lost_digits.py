@@ -49,3 +49,15 @@ def test_lost_digits_are_told() -> None:
         model.log_prob({"observation": X})
     nothing = {"observation": np.full((12, 1), np.nan)}  # nothing is subtracted
     model.filter(nothing, "state")
+
+
+def test_covariances_that_are_no_longer_definite_are_told() -> None:
+    model = pgnn.LinearDynamicalSystem(
+        2, 1, [[1.0, 1.0], [0.0, 1.0]], np.eye(2), [[1.0, 0.0]], [[1.0]], [0.0, 0.0],
+        1e16 * np.eye(2),
+    )  # fmt: skip
+    with (
+        pytest.warns(AdvisedWarning, match="digits"),
+        pytest.raises(pgnn.errors.ModelError, match="not positive definite"),
+    ):
+        model.requires_grad_().query("state", {"observation": X})
