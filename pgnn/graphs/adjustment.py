@@ -124,7 +124,7 @@ def _back_door(
 
 
 def _descendants(graph: nx.DiGraph, nodes: set[Node]) -> set[Node]:
-    return nodes.union(*(nx.descendants(graph, node) for node in nodes))
+    return ancestors(graph.reverse(copy=False), nodes)
 
 
 def _three_sets(

@@ -218,7 +218,7 @@ class BatchSums:
         mean = self._sum / n
         variance = np.maximum(self._square / n - mean**2, 0.0) * n / np.maximum(n - 1.0, 1.0)
         rows, _, columns = self.shape
-        means = mean.transpose(1, 0, 2, 3).reshape(rows, -1, columns)
+        means = mean.transpose(1, 0, 2, 3).reshape(rows, 2 * mean.shape[2], columns)
         return variance.mean(axis=(0, 2)), means.var(axis=1, ddof=1), float(n.mean())
 
 

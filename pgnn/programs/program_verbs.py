@@ -46,7 +46,8 @@ class ProgramVerbs(SourcedProgram):
         """See :meth:`Model.query`; targets may be computed values."""
         targets = [*targets] if isinstance(targets, Iterator) else targets
         names = [] if targets is None else self._names(targets)
-        computed = [n for n in names if n in self._source.computed_names]
+        unknown = [n for n in names if isinstance(n, str) and n not in self.variables]
+        computed = [n for n in unknown if n in self._source.computed_names]
         if computed:
             from pgnn.inference.particles.computed_targets import computed_posterior
 

@@ -107,7 +107,7 @@ def test_wrong_calls() -> None:
 def test_a_lone_sentence_is_told_from_a_list_of_them() -> None:
     tagger = SequenceTagger(max_iterations=5).fit(X[:1], TAGS[:1])
     for ask in (tagger.predict, tagger.predict_marginals):
-        with pytest.raises(DataError, match=r"a lone one: give \[sentence\]"):
+        with pytest.raises(DataError, match=r"a lone one; give \[sentence\]"):
             ask(X[0])
     with pytest.raises(DataError, match=r"give \[sentence\]"):
         SequenceTagger().fit(X[0], TAGS[:1])

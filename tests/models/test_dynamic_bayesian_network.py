@@ -492,7 +492,7 @@ WRONG = [
     ({"graph": [*EDGES, ("umbrella", "rain")]}, "cycle"),
     ({"graph": [("rain", ("rain", -1))]}, r"edge 'rain' -> \('rain', -1\) goes back in time"),
     ({"graph": [(("rain", 1), ("rain", 0))]}, "goes back in time"),
-    ({"graph": [*EDGES, (("rain", -2), "rain")]}, "must be stored in"),
+    ({"graph": [*EDGES, (("rain", -2), "rain")]}, "store earlier values in"),
     ({"graph": [*EDGES, (("wind", -1), "rain")]}, r"\('wind', -1\) is not a variable"),
     ({"graph": nx.Graph([("rain", "umbrella")])}, "directed"),
     ({"states": {"rain": 2}}, "states of 'umbrella' are not known"),

@@ -194,8 +194,9 @@ def test_frames_have_a_row_for_each_step() -> None:
     own, data = walk(), observed()
     smoothed = own.smooth(data, NAMES)
     table = smoothed.frame(steps=True)
-    assert table.shape == (8, 2 + 2 * 5)
-    np.testing.assert_allclose(table["('x', 1)", "mean"], smoothed["x"].mean[..., 1].reshape(-1))
+    assert table.shape == (4 + 3, 2 + 2 * 5)
+    means = smoothed["x"].mean[..., 1].reshape(-1)
+    np.testing.assert_allclose(table["('x', 1)", "mean"], means[~means.isnan()])
     np.testing.assert_allclose(table["kind", "jump"][1][:3], smoothed["kind"].probs[1, :3, 1])
     lone = own.smooth({n: x[0] for n, x in data.items()}, ["x"]).frame(steps=True)
     assert list(lone.index) == [0, 1, 2, 3]
