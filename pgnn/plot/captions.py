@@ -19,36 +19,23 @@ _DIAGNOSTICS = ("converged", "r_hat", "effective_sample_size")
 _DOUBTFUL = "not converged"
 
 
-def tick_caption(cards: Mapping[Hashable, Card], meaning: str) -> list[str]:
-    """Return what ticks and lines mean, if there are any."""
-    ticks = any(bar.before is not None for card in cards.values() for bar in card.bars)
-    lines = any(
-        isinstance(card.sketch, DensityCurve) and card.sketch.before is not None
-        for card in cards.values()
-    )
-    signs = ["tick"] * ticks + ["line"] * lines
-    return [f"{' and '.join(signs)}: {meaning}"] if signs else []
+def captions_of(
+    cards: Mapping[Hashable, Card], posterior: Posterior | None, row: int, before: str
+) -> list[str]:
+    """Return the lines that say what the signs on cards mean, and what kind of numbers they are.
 
-
-def whisker_caption(cards: Mapping[Hashable, Card]) -> list[str]:
-    """Return what whiskers mean, if there are any."""
-    drawn = any(bar.whisker is not None for card in cards.values() for bar in card.bars)
-    return ["whisker: two standard errors to either side"] if drawn else []
-
-
-def colour_caption(cards: Mapping[Hashable, Card]) -> list[str]:
-    """Return what colours mean, if there are heat maps."""
-    drawn = any(isinstance(card.sketch, HeatMap) for card in cards.values())
-    return ["colours: blue 0, yellow 1"] if drawn else []
-
-
-def kind_caption(posterior: Posterior | None, row: int) -> list[str]:
-    """Return what kind of numbers a posterior has, unless they are exact."""
-    if posterior is None or posterior.kind == "exact":
-        return []
-    known = {n: posterior.diagnostics[n] for n in _DIAGNOSTICS if n in posterior.diagnostics}
-    diagnostics = diagnostics_text(known, row)
-    return [", ".join(filter(None, [posterior.kind, posterior.engine, diagnostics]))]
+    Args:
+        cards: The cards that are drawn.
+        posterior: The answer that they show, if any.
+        row: Row of a batch.
+        before: What ticks and lines stand for.
+    """
+    return [
+        *_tick_caption(cards, before),
+        *_whisker_caption(cards),
+        *_colour_caption(cards),
+        *_kind_caption(posterior, row),
+    ]
 
 
 def captioned(size: tuple[float, float], captions: Sequence[str]) -> tuple[float, float]:
@@ -71,3 +58,35 @@ def write_captions(canvas: Canvas, captions: Sequence[str], height: float) -> No
         weight = "bold" if _DOUBTFUL in line else "normal"
         y = height + _GAP + _LINE * (k + 1) - 2.0
         canvas.write(0.0, y, line, _SIZE, style="italic", fontweight=weight)
+
+
+def _tick_caption(cards: Mapping[Hashable, Card], meaning: str) -> list[str]:
+    """Return what ticks and lines mean, if there are any."""
+    ticks = any(bar.before is not None for card in cards.values() for bar in card.bars)
+    lines = any(
+        isinstance(card.sketch, DensityCurve) and card.sketch.before is not None
+        for card in cards.values()
+    )
+    signs = ["tick"] * ticks + ["line"] * lines
+    return [f"{' and '.join(signs)}: {meaning}"] if signs else []
+
+
+def _whisker_caption(cards: Mapping[Hashable, Card]) -> list[str]:
+    """Return what whiskers mean, if there are any."""
+    drawn = any(bar.whisker is not None for card in cards.values() for bar in card.bars)
+    return ["whisker: two standard errors to either side"] if drawn else []
+
+
+def _colour_caption(cards: Mapping[Hashable, Card]) -> list[str]:
+    """Return what colours mean, if there are heat maps."""
+    drawn = any(isinstance(card.sketch, HeatMap) for card in cards.values())
+    return ["colours: blue 0, yellow 1"] if drawn else []
+
+
+def _kind_caption(posterior: Posterior | None, row: int) -> list[str]:
+    """Return what kind of numbers a posterior has, unless they are exact."""
+    if posterior is None or posterior.kind == "exact":
+        return []
+    known = {n: posterior.diagnostics[n] for n in _DIAGNOSTICS if n in posterior.diagnostics}
+    diagnostics = diagnostics_text(known, row)
+    return [", ".join(filter(None, [posterior.kind, posterior.engine, diagnostics]))]

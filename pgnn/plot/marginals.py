@@ -10,14 +10,7 @@ from pgnn.errors import EvidenceError, closest
 from pgnn.graphs.layered_layout import Layout
 from pgnn.plot.axes import check_drawn
 from pgnn.plot.canvas import Canvas
-from pgnn.plot.captions import (
-    captioned,
-    colour_caption,
-    kind_caption,
-    tick_caption,
-    whisker_caption,
-    write_captions,
-)
+from pgnn.plot.captions import captioned, captions_of, write_captions
 from pgnn.plot.cards import Card, draw_cards
 from pgnn.plot.marginal_cards import findings_of, marginal_cards
 
@@ -70,12 +63,7 @@ def marginals(
         max_states=max_states,
     )  # fmt: skip
     layout = _in_columns(cards)
-    captions = [
-        *tick_caption(cards, "before"),
-        *whisker_caption(cards),
-        *colour_caption(cards),
-        *kind_caption(posterior, row),
-    ]
+    captions = captions_of(cards, posterior, row, "before")
     canvas = Canvas(captioned(layout.size, captions), ax)
     draw_cards(canvas, cards, layout)
     write_captions(canvas, captions, layout.size[1])

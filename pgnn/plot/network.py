@@ -14,14 +14,7 @@ from pgnn.graphs.layered_layout import Layout, layered_layout
 from pgnn.inference.findings import Findings
 from pgnn.inference.model_reader import reader_of
 from pgnn.plot.canvas import Canvas
-from pgnn.plot.captions import (
-    captioned,
-    colour_caption,
-    kind_caption,
-    tick_caption,
-    whisker_caption,
-    write_captions,
-)
+from pgnn.plot.captions import captioned, captions_of, write_captions
 from pgnn.plot.cards import Bar, Card, Mark, draw_cards
 from pgnn.plot.marginal_cards import (
     RowFindings,
@@ -111,13 +104,8 @@ def network(
     if target in cards:
         cards[target] = replace(cards[target], mark=Mark.TARGET)
     layout = part.padded(layered_layout(graph, {n: c.size for n, c in cards.items()}, gap=GAP))
-    captions = [
-        *tick_caption(cards, "before the evidence"),
-        *whisker_caption(cards),
-        *colour_caption(cards),
-        *kind_caption(posterior, row),
-        *part.captions(findings),
-    ]
+    captions = captions_of(cards, posterior, row, "before the evidence")
+    captions += part.captions(findings)
     captions += [_THICK] if highlighted else []
     canvas = Canvas(captioned(layout.size, captions), ax)
     canvas.curves(layout.routes.values(), arrows=graph.is_directed())
